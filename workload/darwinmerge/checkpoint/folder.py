@@ -1,0 +1,159 @@
+"""A model folder on this machine: its tensors by name, its side files, and its pin.
+
+The pin is the SHA-256 of what determines the model (weights, config, tokenizer), whatever the folder is called;
+a run records it once and every later reader checks it, so a parent that changes in mid-run is noticed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darwinmerge.canonical import digest
+from darwinmerge.checkpoint.dtypes import DTYPES, Bits
+from darwinmerge.checkpoint.header import TensorInfo, header_length, parse_header
+from darwinmerge.errors import BadConfiguration, BadInput
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+SIDE_FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+NOT_COPIED = (INDEX, "darwin.json")  # of a folder's side files, what a child writes itself
+
+
+@dataclass(frozen=True)
+class Located:
+    """A tensor and the file that holds it."""
+
+    info: TensorInfo
+    file: Path
+
+
+class ModelFolder:
+    """A safetensors model folder, single or sharded; tensors are memory-mapped, never loaded whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the headers of the folder's weight files.
+
+        Raises:
+            BadInput: there is no such folder, it holds no safetensors, or its files are not whole.
+        """
+        self.path = path
+        if not path.is_dir():
+            raise BadInput(f"{path}: no such model folder; check the URI under spec.parents")
+        self.tensors: Mapping[str, Located] = {}
+        located: dict[str, Located] = {}
+        for file in self._weight_files():
+            for info in _read_header(file).values():
+                if info.name in located:
+                    raise BadInput(f"{file}: tensor {info.name} is also in {located[info.name].file.name}")
+                located[info.name] = Located(info, file)
+        self.tensors = dict(sorted(located.items()))
+        if not self.tensors:
+            raise BadInput(f"{path}: no tensors in it")
+        self._maps: dict[Path, np.memmap[Any, np.dtype[np.uint8]]] = {}
+
+    def _weight_files(self) -> list[Path]:
+        index = self.path / INDEX
+        if index.exists():
+            try:
+                names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise BadInput(f"{index}: not a weight index: {error}") from None
+            for name in names:
+                if not isinstance(name, str) or name != Path(name).name or not name.endswith(".safetensors"):
+                    raise BadInput(f"{index}: names a file outside its folder, or not safetensors: {name!r}")
+                if not (self.path / name).is_file():
+                    raise BadInput(f"{self.path / name}: missing, though {INDEX} names it; download it again")
+            return [self.path / name for name in names]
+        if (self.path / SINGLE).is_file():
+            return [self.path / SINGLE]
+        if any(self.path.glob("*.bin")) or any(self.path.glob("*.pt*")):
+            raise BadInput(f"{self.path}: its weights are pickles, which can run code; convert them to safetensors")
+        raise BadInput(f"{self.path}: neither {SINGLE} nor {INDEX} in it; a model folder has one of them")
+
+    def bits(self, name: str) -> Bits:
+        """The tensor's elements in C order, flat, a read-only map of the file; BF16 as uint16 bits."""
+        located = self.tensors[name]
+        if located.file not in self._maps:
+            self._maps[located.file] = np.memmap(located.file, np.uint8, "r")
+        raw = self._maps[located.file][located.info.start : located.info.stop]
+        return raw.view(DTYPES[located.info.dtype].bits)
+
+    def info(self, name: str) -> TensorInfo:
+        """Dtype, shape and extent of a tensor."""
+        return self.tensors[name].info
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.json`.
+
+        Raises:
+            BadInput: it is missing or isn't JSON.
+        """
+        try:
+            config = json.loads((self.path / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{self.path / 'config.json'}: {error}; a model folder has it") from None
+        if not isinstance(config, dict):
+            raise BadInput(f"{self.path / 'config.json'}: not a JSON object")
+        return config
+
+    def side_files(self) -> list[Path]:
+        """Config, tokenizer, chat template and generation config: what a child copies from Father."""
+        found = {path for pattern in SIDE_FILES for path in self.path.glob(pattern)}
+        return sorted(path for path in found if path.name not in NOT_COPIED)
+
+    @cached_property
+    def pin(self) -> str:
+        """SHA-256, in hex, over the folder's weight and side files; reads every byte once."""
+        return digest(self.file_digests)
+
+    @cached_property
+    def file_digests(self) -> dict[str, str]:
+        """SHA-256, in hex, of each file that determines the model."""
+        weights = {located.file for located in self.tensors.values()}
+        index = [self.path / INDEX] if (self.path / INDEX).exists() else []
+        return {path.name: file_digest(path) for path in sorted({*weights, *self.side_files(), *index})}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256, in hex, of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_model(uri: str) -> ModelFolder:
+    """The model folder at `uri`.
+
+    Raises:
+        BadConfiguration: the scheme has no reader.
+        BadInput: the folder is not a whole model.
+    """
+    return ModelFolder(local_path(uri))
+
+
+def local_path(uri: str) -> Path:
+    """The folder of a `file://` URI or path.
+
+    Raises:
+        BadConfiguration: the scheme has no reader in this version.
+    """
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return Path(uri)
+    if scheme == "file":
+        return Path("/" + rest.lstrip("/"))
+    remedy = "download the folder and give its path"
+    raise BadConfiguration(f"{uri}: models can't be read from {scheme}:// in this version; {remedy}")
+
+
+def _read_header(file: Path) -> dict[str, TensorInfo]:
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        length = header_length(handle.read(8), size, str(file))
+        return parse_header(handle.read(length), size, str(file))

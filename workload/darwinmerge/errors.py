@@ -1,0 +1,65 @@
+"""What can go wrong, by who has to act: the exit codes and the exceptions that carry them.
+
+The codes follow BSD's sysexits where one fits, because batch systems and people already read them so. A
+driver (the local runner, a Kubernetes Job's podFailurePolicy) decides by the code alone whether another
+attempt makes sense; `darwinmerge.pipeline.retry` is that decision.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every `darwin` process. None but OK may ever be taken for a result."""
+
+    OK = 0  # the work asked for is done
+    FAILED = 1  # the experiment ended without a child (every candidate was rejected, say)
+    BAD_INPUT = 65  # a parent, a data set or a stored file is not what it must be; a person must act
+    STORE_UNREACHABLE = 69  # the store did not answer; try again
+    INTERNAL = 70  # a defect of ours; try again a few times, then report it
+    OUT_OF_MEMORY = 71  # try again, with more memory
+    OUT_OF_DISK = 73  # try again, with more disk
+    INTERRUPTED = 75  # asked to stop, stopped cleanly; the same command goes on
+    VERSION_SKEW = 76  # driver and worker disagree on what a task is; use one version for both
+    BAD_CONFIGURATION = 78  # the manifest or the command line; a person must act
+
+
+class DarwinError(Exception):
+    """An error whose message names the thing, the place and the remedy; shown without a traceback."""
+
+    code = ExitCode.INTERNAL
+
+
+class BadConfiguration(DarwinError):
+    """The manifest or the command line asks for something that can't be done."""
+
+    code = ExitCode.BAD_CONFIGURATION
+
+
+class BadInput(DarwinError):
+    """A parent, a data set or a stored file is not what it must be."""
+
+    code = ExitCode.BAD_INPUT
+
+
+class VersionSkew(DarwinError):
+    """A task's id is not the one that this version computes."""
+
+    code = ExitCode.VERSION_SKEW
+
+
+class Interrupted(DarwinError):
+    """Somebody asked this process to stop, and it did so between two pieces of work."""
+
+    code = ExitCode.INTERRUPTED
+
+
+class StoreUnreachable(DarwinError):
+    """The store did not answer."""
+
+    code = ExitCode.STORE_UNREACHABLE
+
+
+class OutOfDisk(DarwinError):
+    """The disk is full."""
+
+    code = ExitCode.OUT_OF_DISK

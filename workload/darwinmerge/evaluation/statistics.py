@@ -1,0 +1,105 @@
+"""Whether a difference is real: the paired sign-flip test, its interval, McNemar's test, and what can be seen.
+
+Pure, seeded, and exact where that is possible. D is the weighted mean, over tasks, of the mean paired difference
+between two models on the same questions. If the models don't differ, each question's difference is as likely
+as its negative: that is the null hypothesis, and the test draws from it.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darwinmerge.canonical import rounded
+
+PERMUTATIONS = 20_000
+RESAMPLES = 10_000
+EXACT_STATES = 200_000
+
+Values = NDArray[np.float64]  # one number a question
+
+
+def weighted_mean(values: Sequence[Values], weights: Sequence[float]) -> float:
+    """Weighted mean over tasks of the mean over a task's questions."""
+    total = math.fsum(weights)
+    return rounded(math.fsum(w * math.fsum(v) / len(v) for v, w in zip(values, weights, strict=True)) / total)
+
+
+def sign_flip_p(differences: Sequence[Values], weights: Sequence[float], seed: int) -> float:
+    """Two-sided p of the sign-flip test on D.
+
+    Exact where the distribution has few enough states, as it has for 0/1 metrics: then the test on one task equals
+    McNemar's exact test. Else drawn: (1 + hits) / (1 + permutations).
+    """
+    steps = _steps(differences, weights)
+    observed = abs(math.fsum(steps))
+    magnitudes = Counter(rounded(abs(step)) for step in steps if step)
+    if not magnitudes:
+        return 1.0
+    tolerance = 1e-9 * max(1.0, observed)
+    if math.prod(count + 1 for count in magnitudes.values()) <= EXACT_STATES:
+        sums, chance = np.zeros(1), np.ones(1)
+        for size, count in sorted(magnitudes.items()):
+            k = np.arange(count + 1)
+            log_ways = [math.lgamma(count + 1) - math.lgamma(i + 1) - math.lgamma(count - i + 1) for i in k]
+            ways = np.exp(np.array(log_ways) - count * math.log(2))
+            sums = (sums[:, None] + size * (2 * k - count)).ravel()
+            chance = (chance[:, None] * ways).ravel()
+        return rounded(min(1.0, float(chance[np.abs(sums) >= observed - tolerance].sum())))
+    generator = np.random.Generator(np.random.PCG64(seed))
+    array, hits = np.array([step for step in steps if step]), 0
+    for _ in range(PERMUTATIONS // 1000):
+        signs = generator.integers(0, 2, (1000, len(array)), dtype=np.int8) * 2.0 - 1.0
+        hits += int((np.abs(signs @ array) >= observed - tolerance).sum())
+    return rounded((1 + hits) / (1 + PERMUTATIONS))
+
+
+def bootstrap_interval(
+    differences: Sequence[Values], weights: Sequence[float], alpha: float, seed: int
+) -> tuple[float, float]:
+    """Percentile interval of D at level 1 - alpha, resampling questions within each task."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    total = np.zeros(RESAMPLES)
+    for values, weight in zip(differences, weights, strict=True):
+        means = np.empty(RESAMPLES)
+        for start in range(0, RESAMPLES, 500):
+            picked = generator.integers(0, len(values), (500, len(values)))
+            means[start : start + 500] = values[picked].mean(axis=1)
+        total += weight / math.fsum(weights) * means
+    low, high = np.quantile(total, [alpha / 2, 1 - alpha / 2])
+    return rounded(float(low)), rounded(float(high))
+
+
+def mcnemar(one: Values, other: Values) -> tuple[int, int, float]:
+    """Questions that only `one` answers better, those that only `other` does, and the exact two-sided p."""
+    wins, losses = int((one > other).sum()), int((one < other).sum())
+    n = wins + losses
+    tail = math.fsum(math.comb(n, k) for k in range(min(wins, losses) + 1)) / 2.0**n if n < 1000 else None
+    if tail is None:
+        z = (abs(wins - losses) - 1) / math.sqrt(n)
+        return wins, losses, rounded(math.erfc(z / math.sqrt(2)))
+    return wins, losses, rounded(min(1.0, 2 * tail))
+
+
+def detectable(rows: Sequence[int], weights: Sequence[float], alpha: float, changed: float = 0.25) -> float:
+    """The smallest difference D that the verdict sees with 80 % power, if `changed` of all questions change.
+
+    Normal approximation: D = (z(1 - alpha/2) + z(0.8)) x standard error.
+    """
+    share = [w / math.fsum(weights) for w in weights]
+    error = math.sqrt(math.fsum(s * s * changed / n for s, n in zip(share, rows, strict=True)))
+    return (_normal_quantile(1 - alpha / 2) + _normal_quantile(0.8)) * error
+
+
+def _normal_quantile(p: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(p)
+
+
+def _steps(differences: Sequence[Values], weights: Sequence[float]) -> list[float]:
+    """What each question adds to D."""
+    total = math.fsum(weights)
+    return [float(d) * w / total / len(v) for v, w in zip(differences, weights, strict=True) for d in v]

@@ -1,0 +1,247 @@
+"""Benchmarking as tasks: divide the rows, score a model, judge the winner."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darwinmerge.canonical import digest, rounded
+from darwinmerge.errors import BadConfiguration, BadInput, Interrupted, StoreUnreachable
+from darwinmerge.evaluation.rejection import OtherGenomes, Rejection
+from darwinmerge.evaluation.rows import RowSets
+from darwinmerge.evaluation.statistics import Values, weighted_mean
+from darwinmerge.evaluation.verdict import compare, label
+from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.place import Place
+from darwinmerge.pipeline.tasks import (
+    Candidate,
+    RowCounts,
+    RowSet,
+    RowsInputs,
+    RowsSummary,
+    ScoreInputs,
+    ScoreSummary,
+    Terms,
+    VerdictInputs,
+    VerdictSummary,
+    candidate_of,
+)
+from darwinmerge.search.genome import Genome
+from darwinmerge.store import Ref, layout
+
+if TYPE_CHECKING:
+    from darwinmerge.evaluation.harness import Questions
+
+
+class TaskAnswers(Frozen):
+    """One task's part of a model's answers."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    rows: tuple[str, ...]  # content hashes, in the order asked
+    values: tuple[float, ...]  # the metric of each
+
+
+class Answers(Frozen):
+    """A model's metric on every question, by task in the manifest's order."""
+
+    recipe: str
+    sets: tuple[RowSet, ...]
+    env: dict[str, str]
+    tasks: tuple[TaskAnswers, ...]
+
+    def oriented(self) -> list[Values]:
+        """The metric a task, question by question, turned so that higher is better."""
+        return [np.array(t.values) if t.higher_is_better else 1 - np.array(t.values) for t in self.tasks]
+
+
+def rows(inputs: RowsInputs, seed: int, place: Place) -> tuple[RowsSummary, tuple[Ref, ...]]:
+    """Divide the rows of every task among search, finalists and verdict."""
+    found = place.benchmark().row_sets(inputs.tasks, seed)
+    name = digest(found)
+    counts = tuple(
+        RowCounts(task=t.task, search=len(t.search), fresh=len(t.fresh), verdict=len(t.verdict)) for t in found.tasks
+    )
+    ref = place.leave(layout.rows(name), found.model_dump_json(indent=1).encode())
+    return RowsSummary(rows=name, counts=counts), (ref,)
+
+
+def read_rows(place: Place, expected: str) -> RowSets:
+    """The row sets of a digest.
+
+    Raises:
+        BadInput: they were changed.
+    """
+    found = RowSets.model_validate_json(place.fetch(layout.rows(expected)))
+    if digest(found) != expected:
+        raise BadInput(f"store {place.store.uri}: {layout.rows(expected)} was changed")
+    return found
+
+
+def read_answers(place: Place, expected: str) -> Answers:
+    """A model's answers by their digest.
+
+    Raises:
+        BadInput: they were changed.
+    """
+    found = Answers.model_validate_json(place.fetch(layout.answers(expected)))
+    if digest(found) != expected:
+        raise BadInput(f"store {place.store.uri}: {layout.answers(expected)} was changed")
+    return found
+
+
+def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple[ScoreSummary, tuple[Ref, ...]]:
+    """Make the resident model the one asked for, and ask it every question of the row sets.
+
+    A candidate's generation is recorded first, so that no crash and no other CPU can give it other genomes.
+
+    Raises:
+        Rejection: the model's answers are not numbers, or the evaluator failed on it twice.
+        OtherGenomes: the generation was recorded with other genomes.
+    """
+    from darwinmerge.evaluation.resident import environment
+
+    candidate = _record_generation(inputs, place)
+    father, mother = place.pinned(inputs.pins)
+    recipe = place.recipe(inputs.model, inputs.table, inputs.pins, inputs.mixing, seed)
+
+    def model() -> Any:
+        resident = place.resident(inputs.terms, inputs.pins)
+        resident.become(recipe, father, mother)
+        return resident.lm
+
+    env = environment(place.where.device, inputs.terms)
+    try:
+        answers = _Asked(inputs, recipe.id, env, place).answers(model)
+    except (Rejection, Interrupted, BadConfiguration, BadInput, StoreUnreachable, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if last_try and "out of memory" not in str(error).lower():
+            raise Rejection("EvaluatorError", f"{type(error).__name__}: {error}"[:300]) from error
+        raise
+    name = digest(answers)
+    ref = place.leave(layout.answers(name), answers.model_dump_json(indent=1).encode())
+    summary = ScoreSummary(
+        score=weighted_mean(answers.oriented(), [task.weight for task in inputs.terms.tasks]),
+        n=sum(len(task.values) for task in answers.tasks),
+        recipe=recipe.id,
+        answers=name,
+        env=digest(env)[:16],
+        candidate=candidate,
+    )
+    return summary, (ref,)
+
+
+def _record_generation(inputs: ScoreInputs, place: Place) -> Candidate | None:
+    candidate = candidate_of(inputs)
+    if candidate is None:
+        return None
+    genomes = [genome.values() for genome in inputs.genomes]
+    text = json.dumps({"generation": inputs.generation, "genomes": genomes}, indent=1)
+    key = layout.generation(inputs.generation)
+    if not place.store.create(key, text.encode()):
+        stands = tuple(Genome.of(genes) for genes in json.loads(place.fetch(key))["genomes"])
+        if stands != inputs.genomes:
+            raise OtherGenomes(stands)
+    return candidate
+
+
+class _Asked:
+    """The questions of a score, asked chunk by chunk; what the store has is not asked again."""
+
+    def __init__(self, inputs: ScoreInputs, recipe: str, env: dict[str, str], place: Place) -> None:
+        self.inputs, self.recipe, self.env, self.place = inputs, recipe, env, place
+        self.sets = read_rows(place, inputs.rows)
+        self.total = sum(len(getattr(t, name)) for t in self.sets.tasks for name in inputs.sets)
+        self.done = 0
+
+    def answers(self, model: Callable[[], Any]) -> Answers:
+        """All answers; `model` gives lm-eval's model, and is called only if a question must be asked."""
+        tasks = []
+        for wanted, sets in zip(self.inputs.terms.tasks, self.sets.tasks, strict=True):
+            hashes: list[str] = []
+            values: list[float] = []
+            for name in self.inputs.sets:
+                chosen = getattr(sets, name)
+                questions = self.place.benchmark().questions(wanted, sets, chosen)
+                values += questions.metric(self._responses(wanted, name, questions, model))
+                hashes += [row.content for row in chosen]
+            higher = sets.higher_is_better
+            tasks.append(
+                TaskAnswers(
+                    task=wanted.name,
+                    metric=wanted.metric,
+                    higher_is_better=higher,
+                    rows=tuple(hashes),
+                    values=tuple(rounded(value) for value in values),
+                )
+            )
+        return Answers(recipe=self.recipe, sets=self.inputs.sets, env=self.env, tasks=tuple(tasks))
+
+    def _responses(
+        self, wanted: BenchmarkTask, name: RowSet, questions: "Questions", model: Callable[[], Any]
+    ) -> list[list[Any]]:
+        terms = self._terms(wanted, name)
+        responses: list[list[Any]] = []
+        size = self.inputs.terms.chunk
+        for number, start in enumerate(range(0, len(questions.requests), size)):
+            stop = min(start + size, len(questions.requests))
+            key = layout.chunk(self.recipe, terms, number)
+            if self.place.store.head(key) is None:
+                self.place.pause()
+                self._store(key, questions.ask(model(), start, stop))
+            responses += json.loads(self.place.fetch(key))["responses"]
+            self.done += stop - start
+            self.place.tell(self.done, self.total)
+        return responses
+
+    def _store(self, key: str, responses: list[list[Any]]) -> None:
+        from darwinmerge.evaluation.harness import finite
+
+        if not finite(responses):
+            raise Rejection("NonFiniteScores", "the model answers with log-likelihoods that are NaN or infinite")
+        self.place.store.create(key, json.dumps({"recipe": self.recipe, "responses": responses}).encode())
+
+    def _terms(self, wanted: BenchmarkTask, name: RowSet) -> str:
+        """Digest of all that a response depends on besides the model; another machine type asks anew."""
+        t: Terms = self.inputs.terms
+        how = [t.dtype, t.batch_size, t.chunk, wanted.num_fewshot]
+        return digest({"rows": self.inputs.rows, "task": wanted.name, "set": name, "how": how, "env": self.env})
+
+
+def verdict(inputs: VerdictInputs, seed: int, place: Place) -> tuple[VerdictSummary, tuple[Ref, ...]]:
+    """Compare the child with its parents and the plain average on the verdict rows.
+
+    Raises:
+        Rejection: the four were not scored in one environment.
+    """
+    named = {"child": inputs.child, "father": inputs.father, "mother": inputs.mother, "linear": inputs.linear}
+    answers = {name: read_answers(place, found) for name, found in named.items()}
+    child = answers["child"]
+    for name, other in answers.items():
+        differing = sorted(key for key in child.env if child.env[key] != other.env.get(key))
+        if differing:
+            raise Rejection(
+                "MixedEnvironments",
+                f"child and {name} were scored with different {', '.join(differing)}; a verdict never mixes them: run the "
+                "experiment in a new store on one kind of machine",
+            )
+    alpha = inputs.alpha / 2 ** (inputs.looks - 1)
+    weights: Sequence[float] = inputs.weights
+    versus = {}
+    for number, name in enumerate(("father", "mother", "linear")):
+        versus[name] = compare(child.oriented(), answers[name].oriented(), weights, alpha, seed + number)
+    summary = VerdictSummary(
+        label=label(versus),
+        n=sum(len(task.values) for task in child.tasks),
+        alpha=alpha,
+        looks=inputs.looks,
+        answers=inputs.child,
+        vs_father=versus["father"],
+        vs_mother=versus["mother"],
+        vs_linear=versus["linear"],
+    )
+    return summary, ()

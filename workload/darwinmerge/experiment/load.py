@@ -1,0 +1,125 @@
+"""From a YAML file to a manifest, or to every mistake in it at once.
+
+A mistake is one line: the field's path, what was found, what is allowed. Validation needs nothing but the
+file: no parents, no network, no torch.
+"""
+
+import difflib
+import json
+import types
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from darwinmerge.errors import BadConfiguration
+from darwinmerge.experiment.manifest import Manifest
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without the two surprises that hurt here: duplicate keys, and dates."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise BadConfiguration(f"line {line}: the key '{key.value}' stands twice in one mapping; remove one")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load(path: Path) -> Manifest:
+    """The manifest in the file `path`.
+
+    Raises:
+        BadConfiguration: the file can't be read, or isn't a valid manifest; the message lists every mistake.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfiguration(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "manifest") -> Manifest:
+    """The manifest in `text`; see `load`."""
+    try:
+        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
+    except yaml.YAMLError as error:
+        raise BadConfiguration(f"{source}: not YAML: {error}") from error
+    except BadConfiguration as error:
+        raise BadConfiguration(f"{source}: {error}") from None
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise BadConfiguration(f"{source}: expected one YAML document with a DarwinMerge, found {len(documents)}")
+    try:
+        return Manifest.model_validate_json(json.dumps(documents[0], default=str), strict=True)
+    except ValidationError as error:
+        lines = sorted(dict.fromkeys(_line(details) for details in error.errors(include_url=False)))
+        many = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+        raise BadConfiguration("\n  ".join([f"{source}: {many}", *lines])) from None
+
+
+def _line(details: ErrorDetails) -> str:
+    path, location = _path(details["loc"])
+    found = _shown(details["input"])
+    match details["type"]:
+        case "extra_forbidden":
+            allowed = sorted(_fields(location[:-1]))
+            near = difflib.get_close_matches(str(location[-1]), allowed, 1, 0.6)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            return f"{path}: unknown field; {hint}allowed: {', '.join(allowed)}"
+        case "missing":
+            return f"{path}: missing; it is required"
+        case "value_error":
+            return f"{path}: {details['msg'].removeprefix('Value error, ')} (found {found})"
+        case "literal_error":
+            return f"{path}: found {found}; allowed: {details['ctx']['expected']}"
+        case "string_pattern_mismatch":
+            return f"{path}: found {found}; it must match {details['ctx']['pattern']}"
+        case _:
+            return f"{path}: found {found}; {details['msg'][0].lower()}{details['msg'][1:]}"
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[str, tuple[int | str, ...]]:
+    """The field's path as a person writes it; parts that name a union's member are left out."""
+    parts = [p for p in loc if isinstance(p, int) or (not any(mark in p for mark in "[(") and p not in _TYPE_NAMES)]
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "(the document)", tuple(parts)
+
+
+_TYPE_NAMES = {"int", "str", "float", "constrained-int", "constrained-str"}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields(loc: tuple[int | str, ...]) -> list[str]:
+    """Names that are allowed at `loc`."""
+    model: Any = Manifest
+    for part in loc:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            names = {info.alias or to_camel(name): info.annotation for name, info in model.model_fields.items()}
+            model = names.get(part)
+        while not (isinstance(model, type) and issubclass(model, BaseModel)):
+            members = [a for a in get_args(model) if isinstance(a, type) or get_origin(a)]
+            if get_origin(model) not in (tuple, Annotated, Union, types.UnionType) or not members:
+                return []
+            model = members[0]
+    return [info.alias or to_camel(name) for name, info in model.model_fields.items()]

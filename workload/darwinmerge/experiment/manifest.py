@@ -1,0 +1,390 @@
+"""The DarwinMerge manifest: what a person writes, as frozen types.
+
+These types are the manual: each field's docstring becomes `kubectl explain` and `docs/`. Everything of
+Kubernetes stands under `spec.cluster`, which the engine doesn't read, so that the same file runs on a laptop.
+Every number of the published method is a setting whose default is the published value. Checks that need
+two fields stand in the smallest type that holds both, so that all mistakes of a file are reported at once.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from darwinmerge.experiment.kinds import DEFAULT_KINDS, KindRule
+from darwinmerge.experiment.types import Count, Frozen, Number, Positive, Share
+
+SCHEMES = ("file", "s3", "hf", "pvc")
+MAX_CANDIDATES = 48  # of one generation: its genomes must fit into a 4 KiB termination message
+
+
+def _uri(uri: str) -> str:
+    scheme, found, rest = uri.partition("://")
+    if found and scheme not in SCHEMES:
+        raise ValueError(f"unknown scheme '{scheme}'; allowed: a path, " + ", ".join(f"{s}://" for s in SCHEMES))
+    if found and not rest.strip("/"):
+        raise ValueError("the URI names no place after its scheme")
+    if re.search(r"[\x00-\x1f]", uri):
+        raise ValueError("control characters are not allowed")
+    return uri
+
+
+def _pattern(rules: tuple[KindRule, ...]) -> tuple[KindRule, ...]:
+    for rule in rules:
+        try:
+            re.compile(rule.pattern)
+        except re.error as error:
+            raise ValueError(f"'{rule.pattern}' is not a regular expression: {error}") from None
+    return rules
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `5GB`, `500M`, `2Gi` or `1048576`.
+
+    Raises:
+        ValueError: it is none of these, or zero.
+    """
+    found = re.fullmatch(r"(\d+)\s*([KMGT]i?)?B?", text.strip())
+    size = int(found.group(1)) * _UNITS[found.group(2) or ""] if found else 0
+    if size <= 0:
+        raise ValueError("not a size; write for example 5GB, 500MB or 2GiB")
+    return size
+
+
+def _size(text: str) -> str:
+    parse_size(text)
+    return text
+
+
+Uri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_uri)]
+Size = Annotated[str, AfterValidator(_size)]
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class Parent(Frozen):
+    """One parent model."""
+
+    uri: Uri
+    """Where the model folder (safetensors, config, tokenizer) lies: a path (relative to the manifest), `file://`,
+    `s3://bucket/prefix`, `hf://org/name@revision` or `pvc://claim/path`."""
+
+
+class Parents(Frozen):
+    """The two models to merge: fine-tunes of one base, of one architecture and one tokenizer."""
+
+    father: Parent
+    """Parent A: the child starts from it, takes its configuration and tokenizer, and keeps its dtypes."""
+    mother: Parent
+    """Parent B: the child moves from Father towards it."""
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if self.father.uri == self.mother.uri:
+            raise ValueError("father and mother are the same model; there is nothing to merge")
+        return self
+
+
+class Score(Frozen):
+    """Weights of the diagnostic score: entropy x 0.5 + std x 0.3 + min(norm, 100) x 0.002."""
+
+    entropy: Number = 0.5
+    """Weight of the Shannon entropy."""
+    std: Number = 0.3
+    """Weight of the standard deviation."""
+    norm: Number = 0.002
+    """Weight of the L2 norm."""
+    norm_cap: Positive = 100.0
+    """The L2 norm counts up to this value."""
+
+
+class Mri(Frozen):
+    """Phase 0, Model MRI: the diagnosis of every tensor of both parents."""
+
+    weight: Share = 0.7
+    """Share of the diagnosis in a tensor's final ratio; the genome has the rest. 0 and 1 are useful ablations."""
+    bins: Annotated[int, Field(ge=2, le=65536)] = 256
+    """Bins of the histogram whose entropy is taken, over the tensor's own minimum to maximum."""
+    entropy_base: Annotated[float, Field(gt=1)] = 2.0
+    """Base of the entropy's logarithm; 2 gives bits."""
+    score: Score = Score()
+    """Weights of the three figures in a tensor's score."""
+    degenerate: Literal["Neutral", "Published"] = "Neutral"
+    """What a tensor does that has no distribution (empty, constant, non-finite) in either parent: Neutral gives it
+    the ratio 0.5; Published lets the formula stand where it gives a number."""
+    min_spread: Share = 0.01
+    """Below this spread of the prescriptions (their size-weighted standard deviation over tensors that differ) the
+    diagnosis is called not informative."""
+    kinds: Annotated[tuple[KindRule, ...], Field(max_length=64), AfterValidator(_pattern)] = DEFAULT_KINDS
+    """Kinds of tensors by name, first match wins; it decides which gene speaks for a tensor."""
+
+
+class Range(Frozen):
+    """Bounds of one gene."""
+
+    min: Share
+    """Lower bound."""
+    max: Share
+    """Upper bound."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError(f"min {self.min:g} must be below max {self.max:g}")
+        return self
+
+
+class Bounds(Frozen):
+    """Bounds of the six genes."""
+
+    ratio: Range = Range(min=0.0, max=1.0)
+    """Norms, vision, multi-token prediction and all else that has no gene of its own."""
+    attn: Range = Range(min=0.0, max=1.0)
+    """Attention tensors."""
+    ffn: Range = Range(min=0.0, max=1.0)
+    """Feed-forward tensors."""
+    embed: Range = Range(min=0.0, max=1.0)
+    """Embeddings and the output head."""
+    density_a: Range = Range(min=0.1, max=1.0)
+    """Share of Father's task vector that is kept; without effect while Father himself is the base."""
+    density_b: Range = Range(min=0.1, max=1.0)
+    """Share of Mother's task vector that is kept."""
+
+
+class Fitness(Frozen):
+    """Phase 1's heuristic fitness. It predicts nothing about quality; it spreads the first real candidates."""
+
+    balance: Share = 0.5
+    """Weight of balance: how close the mean final ratio is to one half."""
+    differentiation: Share = 0.4
+    """Weight of differentiation: how close the spread of final ratios is to `targetSpread`."""
+    density: Share = 0.1
+    """Weight of density: how close density_b is to `targetDensity`."""
+    target_spread: Positive = 0.05
+    """The standard deviation of final ratios that differentiation likes best."""
+    target_density: Annotated[Positive, Field(le=1)] = 0.8
+    """The density that the density term likes best."""
+
+
+class Search(Frozen):
+    """Phase 1: evolution of genomes on the heuristic fitness, without a single merge."""
+
+    algorithm: Literal["CMAES"] = "CMAES"
+    """CMAES: covariance matrix adaptation, restarted from a seeded random point where it has converged."""
+    steps: Annotated[int, Field(ge=1, le=10000)] = 200
+    """Generations."""
+    population: Annotated[int, Field(ge=2, le=1000)] = 20
+    """Genomes a generation."""
+    sigma0: Positive = 0.3
+    """Initial step, as a share of a gene's range."""
+    min_distance: Share = 0.1
+    """Elites lie at least this far apart (greatest difference over the genes that have an effect)."""
+    bounds: Bounds = Bounds()
+    """Bounds of the genes, in Phase 1 and Phase 2."""
+    fitness: Fitness = Fitness()
+    """The heuristic's weights and targets."""
+
+
+class Transplant(Frozen):
+    """A tensor whose prescription is extreme is copied whole from one parent, without interpolation."""
+
+    below: Share = 0.05
+    """A prescription below this copies Father's tensor."""
+    above: Share = 0.95
+    """A prescription above this copies Mother's tensor."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.below >= self.above:
+            raise ValueError(f"below {self.below:g} must be less than above {self.above:g}")
+        return self
+
+
+class Merge(Frozen):
+    """How a child is computed from its parents, tensor by tensor."""
+
+    method: Literal["DareTies"] = "DareTies"
+    """DareTies: child = A + (B - A) x mask x final ratio, with a random mask that keeps `density_b` of the elements."""
+    rescale: Literal["None", "Inverse"] = "None"
+    """None: as published. Inverse: the kept part is divided by the density, as DARE has it."""
+    arithmetic: Literal["Float32"] = "Float32"
+    """Float32: each operation in float32, one rounding to the tensor's dtype at the end."""
+    transplant: Transplant = Transplant()
+    """Thresholds of the direct copy."""
+    one_sided: Literal["Fail", "Keep"] = "Fail"
+    """Tensors that only one parent has: Fail refuses the pair by name; Keep takes them over unchanged."""
+
+
+class Evolution(Frozen):
+    """Phase 2: real children, merged and benchmarked."""
+
+    algorithm: Literal["CMAES", "Elites"] = "CMAES"
+    """CMAES: the first generation is Phase 1's elites, then CMA-ES starts at the best of them. Elites: step k
+    merges the next elites of Phase 1, the published letter."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Generations. It may be raised after a run has ended: the run then goes on."""
+    candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 4
+    """Children a generation."""
+    sigma0: Positive = 0.15
+    """Initial step of CMAES, as a share of a gene's range."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.algorithm == "CMAES" and self.candidates < 2:
+            raise ValueError("CMAES needs at least 2 candidates a step; raise candidates, or use algorithm Elites")
+        if self.algorithm == "Elites" and self.steps * self.candidates > MAX_CANDIDATES:
+            raise ValueError(
+                f"Elites takes at most {MAX_CANDIDATES} children (steps x candidates is "
+                f"{self.steps * self.candidates}); lower one of them, or use algorithm CMAES"
+            )
+        return self
+
+
+class SearchRows(Frozen):
+    """Rows that the search may see."""
+
+    splits: Annotated[tuple[str, ...], Field(max_length=3)] = ()
+    """Splits of the task's data set, by its own names; default: training and validation where the task has them,
+    else the test split, of which the verdict's rows are first taken out."""
+    n: Count | Literal["All"] = "All"
+    """How many rows score a candidate."""
+    fresh: Count | Literal["Same"] = "Same"
+    """How many further rows score the finalists again; Same: as many as `n`, where that many are left."""
+
+
+class VerdictRows(Frozen):
+    """Rows kept for the verdict, which the search never sees."""
+
+    split: str = ""
+    """A split of the task's data set; default: test, else validation."""
+    n: Count | Literal["All", "Half"] = "All"
+    """How many rows; All of the split where the search uses other splits, else Half of it."""
+
+
+class BenchmarkTask(Frozen):
+    """One lm-eval task."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,95}$")]
+    """The task's name as lm-eval knows it, or as a YAML file in `evaluation.taskFolder` declares it."""
+    metric: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+,[A-Za-z0-9_-]+$")] = "acc,none"
+    """The metric's key as lm-eval writes it, for example `acc_norm,none`; a mean over questions within 0..1."""
+    weight: Positive = 1.0
+    """Weight of this task in the fitness and in the verdict."""
+    num_fewshot: Annotated[int, Field(ge=0, le=64)] = 0
+    """Examples before each question; never taken from verdict rows."""
+    group_by: str = ""
+    """A column: rows with an equal value in it stay on one side of the partition between search and verdict."""
+    search: SearchRows = SearchRows()
+    """Rows for the search."""
+    verdict: VerdictRows = VerdictRows()
+    """Rows for the verdict."""
+
+
+class Evaluation(Frozen):
+    """How children, parents and the plain average are benchmarked: one harness, the same rows for all."""
+
+    tasks: Annotated[tuple[BenchmarkTask, ...], Field(min_length=1, max_length=32)]
+    """The benchmark."""
+    task_folder: str = ""
+    """A folder with lm-eval task YAML of your own, relative to the manifest; lm-eval's tasks are known besides."""
+    finalists: Annotated[int, Field(ge=1, le=16)] = 3
+    """The best candidates are scored again on fresh search rows, and the winner is chosen on all their rows."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Dtype in which models are run; auto: as Father's config says. It doesn't change the child's own dtypes."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Requests a forward pass; part of the experiment, because padding moves log-likelihoods."""
+    chunk: Annotated[int, Field(ge=1, le=100000)] = 64
+    """Questions that are scored and stored together; an interrupted evaluation goes on after its last chunk."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    """CPU threads of a worker; part of the experiment, because threads move log-likelihoods."""
+    alpha: Annotated[Positive, Field(lt=0.5)] = 0.05
+    """Level of the verdict's two-sided test."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [task.name for task in self.tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"task named more than once: {', '.join(twice)}; raise its weight instead")
+        return self
+
+
+class Health(Frozen):
+    """Phase 3: the child's layers beside its parents'."""
+
+    interference: Annotated[Number, Field(gt=1)] = 1.1
+    """A layer whose importance exceeds this multiple of the greater parent's is flagged Interference."""
+    function_loss: Annotated[Positive, Field(lt=1)] = 0.9
+    """A layer whose importance is below this multiple of the lesser parent's is flagged FunctionLoss."""
+
+
+class Output(Frozen):
+    """The child."""
+
+    uri: Uri | Literal[""] = ""
+    """Where the child is published, once its health check has passed; default: it stays in the store."""
+    max_shard_size: Size = "5GB"
+    """Greatest size of one safetensors file of the child."""
+
+
+class StorePlace(Frozen):
+    """Where the experiment lives."""
+
+    uri: Uri
+    """One folder an experiment, `file://` or a path relative to the manifest, or `s3://bucket/prefix`. It is the truth
+    from which a run goes on; nothing else is needed."""
+
+
+class Spec(Frozen):
+    """The experiment."""
+
+    parents: Parents
+    """The two models to merge."""
+    mri: Mri = Mri()
+    """Phase 0, the diagnosis."""
+    search: Search = Search()
+    """Phase 1, the heuristic search."""
+    merge: Merge = Merge()
+    """How a child is computed."""
+    evolution: Evolution = Evolution()
+    """Phase 2, real children."""
+    evaluation: Evaluation
+    """The benchmark and its rows."""
+    health: Health = Health()
+    """Phase 3, the health check."""
+    output: Output = Output()
+    """The child."""
+    store: StorePlace
+    """Where the experiment lives."""
+    seed: Seed = 0
+    """The seed of everything random: masks, search, partition of rows, tests."""
+    cluster: dict[str, Any] = Field(default_factory=dict)
+    """Kubernetes' part (resources, queue, pod template); the engine doesn't read it."""
+
+
+class Metadata(Frozen):
+    """The part of Kubernetes' metadata that a file carries."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=36)]
+    """Name of the experiment: lower case letters, digits and dashes, at most 36."""
+    namespace: str = ""
+    """Kubernetes' namespace."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Kubernetes' labels."""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    """Kubernetes' annotations."""
+
+
+class Manifest(Frozen):
+    """A DarwinMerge manifest."""
+
+    api_version: Literal["darwinmerge.io/v1alpha1"]
+    """darwinmerge.io/v1alpha1"""
+    kind: Literal["DarwinMerge"]
+    """DarwinMerge"""
+    metadata: Metadata
+    """Name and labels."""
+    spec: Spec
+    """The experiment."""

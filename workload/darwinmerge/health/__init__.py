@@ -1,0 +1,1 @@
+"""Phase 3: the child's layers beside its parents'."""

@@ -1,0 +1,1 @@
+"""The merge: decisions per tensor (a recipe), the random mask, and the arithmetic."""

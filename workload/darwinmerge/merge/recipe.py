@@ -1,0 +1,134 @@
+"""A recipe: what becomes of every tensor. A child is a pure function of (parents, recipe), bit for bit.
+
+Parents and the plain average are recipes too (copy all of A, copy all of B, half way for every tensor), so that
+everything that is scored goes one way, and equal recipes are one candidate, bought once, whatever genes they
+come from.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+from darwinmerge.canonical import digest, rounded
+from darwinmerge.errors import BadInput
+from darwinmerge.experiment.kinds import gene_of
+from darwinmerge.experiment.manifest import Merge
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.mri.table import TensorRow
+from darwinmerge.search.genome import Genome
+
+Account = Literal[
+    "merged",
+    "transplanted-father",
+    "transplanted-mother",
+    "identical",
+    "only-in-father",
+    "only-in-mother",
+    "not-a-weight",
+]
+COPIES_MOTHER = ("transplanted-mother", "only-in-mother")
+
+
+class Decision(Frozen):
+    """What becomes of one tensor."""
+
+    name: str
+    account: Account
+    ratio: float = 0.0  # final ratio where the account is `merged`: 0 is Father, 1 is Mother
+
+
+class Recipe(Frozen):
+    """What becomes of every tensor, the density of the mask and its seed."""
+
+    father: str  # the parents' pins
+    mother: str
+    seed: int
+    density: float  # share of the elements of B - A that are kept
+    rescale: Literal["None", "Inverse"]
+    decisions: tuple[Decision, ...]
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of all that determines the child's weights, in hex."""
+        return digest(self)
+
+    @property
+    def scale(self) -> float:
+        """Factor on a kept element, besides the tensor's ratio."""
+        return 1 / self.density if self.rescale == "Inverse" else 1.0
+
+    def accounts(self) -> dict[Account, int]:
+        """Tensors by account; they add up to all tensors of both parents."""
+        return dict(sorted(Counter(decision.account for decision in self.decisions).items()))
+
+
+class Pins(Frozen):
+    """What the parents are: the SHA-256 of each model folder."""
+
+    father: str
+    mother: str
+
+
+class Mixing(Frozen):
+    """What turns a genome into a recipe, besides the MRI table."""
+
+    mri_weight: float
+    merge: Merge
+
+
+def _decide(row: TensorRow, ratio: float | Literal["father", "mother"], settings: Merge) -> Decision:
+    if row.presence == "not-a-weight" or row.presence == "identical":
+        return Decision(name=row.name, account=row.presence)
+    if row.presence != "both":
+        if settings.one_sided == "Fail":
+            have, lack = ("father", "mother") if row.presence == "only-in-father" else ("mother", "father")
+            raise BadInput(
+                f"tensor {row.name}: {have} has it, {lack} hasn't; set spec.merge.oneSided: Keep to take it over unchanged"
+            )
+        return Decision(name=row.name, account=row.presence)
+    if ratio == "father" or ratio == "mother":
+        return Decision(name=row.name, account=f"transplanted-{ratio}")  # type: ignore[arg-type]
+    return Decision(name=row.name, account="merged", ratio=rounded(ratio))
+
+
+def child_recipe(rows: Sequence[TensorRow], genome: Genome, pins: Pins, mixing: Mixing, seed: int) -> Recipe:
+    """The recipe of a genome: final ratio = prescription x MRI weight + gene x (1 - MRI weight).
+
+    Raises:
+        BadInput: a tensor is only in one parent, and the settings don't say what then.
+    """
+
+    merge = mixing.merge
+
+    def ratio(row: TensorRow) -> float | Literal["father", "mother"]:
+        if row.flag == "" and row.ratio_b < merge.transplant.below:
+            return "father"
+        if row.flag == "" and row.ratio_b > merge.transplant.above:
+            return "mother"
+        gene: float = getattr(genome, gene_of(row.kind))
+        return row.ratio_b * mixing.mri_weight + gene * (1 - mixing.mri_weight)
+
+    decisions = tuple(_decide(row, ratio(row), merge) for row in rows)
+    return _recipe(pins, seed, genome.density_b, merge.rescale, decisions)
+
+
+def linear_recipe(rows: Sequence[TensorRow], share: float, pins: Pins, merge: Merge) -> Recipe:
+    """The plain weighted average, `share` of Mother in every tensor; share 0 is Father, 1 is Mother, exactly."""
+    extremes: dict[float, Literal["father", "mother"]] = {0.0: "father", 1.0: "mother"}
+    decisions = tuple(_decide(row, extremes.get(share, share), merge) for row in rows)
+    return _recipe(pins, 0, 1.0, "None", decisions)
+
+
+def _recipe(
+    pins: Pins, seed: int, density: float, rescale: Literal["None", "Inverse"], decisions: tuple[Decision, ...]
+) -> Recipe:
+    random = density < 1 and any(decision.account == "merged" for decision in decisions)
+    return Recipe(
+        father=pins.father,
+        mother=pins.mother,
+        seed=seed if random else 0,  # where nothing is drawn, the seed makes no other child
+        density=density if random else 1.0,
+        rescale=rescale if random else "None",
+        decisions=decisions,
+    )

@@ -1,0 +1,45 @@
+"""Phase 0 as tasks: pin the parents, and diagnose every tensor."""
+
+from darwinmerge.checkpoint.compatible import require_compatible
+from darwinmerge.merge.recipe import Pins
+from darwinmerge.mri.table import diagnose, names_of, spread, table_digest, to_parquet
+from darwinmerge.pipeline.place import Place
+from darwinmerge.pipeline.tasks import MriInputs, MriSummary, ResolveSummary
+from darwinmerge.store import Ref, layout
+
+
+def resolve(place: Place) -> tuple[ResolveSummary, tuple[Ref, ...]]:
+    """Check that the parents belong together, and pin them by the SHA-256 of their files."""
+    father, mother = place.parents()
+    require_compatible(father, mother)
+    summary = ResolveSummary(
+        pins=Pins(father=father.pin, mother=mother.pin),
+        father_bytes=sum(located.info.nbytes for located in father.tensors.values()),
+        mother_bytes=sum(located.info.nbytes for located in mother.tensors.values()),
+    )
+    return summary, ()
+
+
+def mri(inputs: MriInputs, place: Place) -> tuple[MriSummary, tuple[Ref, ...]]:
+    """Diagnose every tensor of both parents into a Parquet table."""
+    father, mother = place.pinned(inputs.pins)
+    total, rows = len(names_of(father, mother)), []
+    for row in diagnose(father, mother, inputs.mri):
+        rows.append(row)
+        place.tell(len(rows), total)
+        place.pause()
+    digest = table_digest(rows)
+    found = spread(rows)
+    present = [row.presence for row in rows]
+    summary = MriSummary(
+        table=digest,
+        tensors=len(rows),
+        differing=present.count("both"),
+        identical=present.count("identical"),
+        one_sided=present.count("only-in-father") + present.count("only-in-mother"),
+        not_weights=present.count("not-a-weight"),
+        degenerate=sum(row.flag == "degenerate" for row in rows),
+        spread=found,
+        informative=found >= inputs.mri.min_spread,
+    )
+    return summary, (place.leave(layout.table(digest), to_parquet(rows)),)

@@ -1,0 +1,119 @@
+"""What a stage finds at hand: the parents, the store, what earlier tasks left in it, and a way to say how far it is.
+
+Kept between tasks, so that a worker opens its parents, its benchmark and its model once.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.errors import BadInput, Interrupted
+from darwinmerge.experiment.experiment import Bindings
+from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
+from darwinmerge.mri.table import TensorRow, from_parquet
+from darwinmerge.pipeline.tasks import ChildModel, LinearModel, Model, Terms
+from darwinmerge.search.genome import Genome
+from darwinmerge.store import Ref, Store, layout
+
+if TYPE_CHECKING:
+    from darwinmerge.evaluation.harness import Benchmark
+    from darwinmerge.evaluation.resident import Resident
+
+Tell = Callable[[int, int], None]  # done, of
+
+
+class Place:
+    """The world of one worker."""
+
+    def __init__(self, where: Bindings, store: Store, stop: threading.Event, tell: Tell) -> None:
+        """A place for tasks of one experiment; `tell` hears of progress, `stop` asks for an end."""
+        self.where, self.store, self._stop, self.tell = where, store, stop, tell
+        self._parents: dict[str, ModelFolder] = {}
+        self._tables: dict[str, tuple[TensorRow, ...]] = {}
+        self._benchmark: Benchmark | None = None
+        self._resident: tuple[Terms, Resident] | None = None
+
+    def pause(self) -> None:
+        """A point between two pieces of work, where a stage can stop with nothing lost.
+
+        Raises:
+            Interrupted: somebody asked for it.
+        """
+        if self._stop.is_set():
+            raise Interrupted("stopped between two pieces of work; the same command goes on from here")
+
+    def parents(self) -> tuple[ModelFolder, ModelFolder]:
+        """Father and Mother, opened once."""
+        if not self._parents:
+            self._parents = {uri: open_model(uri) for uri in (self.where.father, self.where.mother)}
+        return self._parents[self.where.father], self._parents[self.where.mother]
+
+    def pinned(self, pins: Pins) -> tuple[ModelFolder, ModelFolder]:
+        """Father and Mother, if they are still what they were when the run began.
+
+        Raises:
+            BadInput: one of them has changed since.
+        """
+        father, mother = self.parents()
+        for who, folder, pin in (("father", father, pins.father), ("mother", mother, pins.mother)):
+            if folder.pin != pin:
+                raise BadInput(
+                    f"{who} {folder.path} has changed since this run began (SHA-256 {folder.pin[:16]}, was {pin[:16]}); "
+                    "restore it, or begin a new run in another store"
+                )
+        return father, mother
+
+    def table(self, digest: str) -> tuple[TensorRow, ...]:
+        """The MRI table of `digest`."""
+        if digest not in self._tables:
+            self._tables[digest] = from_parquet(self.fetch(layout.table(digest)), digest)
+        return self._tables[digest]
+
+    def recipe(self, model: Model, table: str, pins: Pins, mixing: Mixing, seed: int) -> Recipe:
+        """What becomes of every tensor in `model`."""
+        rows = self.table(table)
+        if isinstance(model, ChildModel):
+            return self.child(model.genome, table, pins, mixing, seed)
+        share = model.share if isinstance(model, LinearModel) else {"father": 0.0, "mother": 1.0}[model.model]
+        return linear_recipe(rows, share, pins, mixing.merge)
+
+    def child(self, genome: Genome, table: str, pins: Pins, mixing: Mixing, seed: int) -> Recipe:
+        """The recipe of a genome."""
+        return child_recipe(self.table(table), genome, pins, mixing, seed)
+
+    def benchmark(self) -> "Benchmark":
+        """lm-eval's tasks, loaded once."""
+        from darwinmerge.evaluation.harness import Benchmark
+
+        if self._benchmark is None:
+            self._benchmark = Benchmark(self.where.task_folder)
+        return self._benchmark
+
+    def resident(self, terms: Terms, pins: Pins) -> "Resident":
+        """The model in memory, loaded once."""
+        from darwinmerge.evaluation.resident import Resident
+
+        if self._resident is None or self._resident[0] != terms:
+            father, _ = self.pinned(pins)
+            self._resident = (terms, Resident(father, terms, self.where.device))
+        return self._resident[1]
+
+    def fetch(self, key: str) -> bytes:
+        """An object that an earlier task left.
+
+        Raises:
+            BadInput: it is gone.
+        """
+        try:
+            return self.store.read(key)
+        except KeyError:
+            raise BadInput(f"store {self.store.uri}: {key} is missing, though a result refers to it") from None
+
+    def leave(self, key: str, data: bytes) -> Ref:
+        """Leave an object for later tasks; one that is there already stays, and is referred to as it is."""
+        import hashlib
+
+        if not self.store.create(key, data):
+            data = self.store.read(key)
+        return Ref(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))

@@ -1,0 +1,342 @@
+"""The plan: from an experiment and the results so far to the tasks that are ready, or the outcome.
+
+Pure. The local runner, the operator and the tests all call it after every result; nothing else decides. A walk
+down the stages asks for one task after the other: a known result leads on, an unknown one makes its task ready.
+So restart, resume and replay need no code of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from darwinmerge.canonical import digest
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.tasks import (
+    REVISIONS,
+    Candidate,
+    ChildModel,
+    Done,
+    ExportInputs,
+    ExportSummary,
+    FatherModel,
+    HealthInputs,
+    HealthSummary,
+    Inputs,
+    LinearModel,
+    Model,
+    MotherModel,
+    MriInputs,
+    MriSummary,
+    PublishInputs,
+    PublishSummary,
+    Rejected,
+    ResolveInputs,
+    ResolveSummary,
+    Result,
+    RowSet,
+    RowsInputs,
+    RowsSummary,
+    ScoreInputs,
+    ScoreSummary,
+    SearchInputs,
+    SearchSummary,
+    Superseded,
+    Task,
+    TaskId,
+    VerdictInputs,
+    VerdictSummary,
+    mixing_of,
+    terms_of,
+)
+from darwinmerge.search.genome import Genome
+from darwinmerge.search.phase2 import Scores, propose
+
+S = TypeVar("S", bound=Frozen)
+Results = Mapping[TaskId, Result]
+
+
+class Outcome(Frozen):
+    """How an experiment ended."""
+
+    kind: Literal["Complete", "Failed"]
+    reason: str  # Complete: the verdict's label; Failed: a reason in CamelCase
+    message: str = ""
+
+
+class Plan(Frozen):
+    """What to do next."""
+
+    ready: tuple[Task, ...] = ()  # by priority; all of them may run at once
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of children, as far as it is known."""
+
+    number: int
+    tasks: tuple[Task, ...]
+    genomes: tuple[Genome, ...]
+    results: tuple[ScoreSummary | Rejected | None, ...]
+
+    @property
+    def scores(self) -> Scores | None:
+        """Scores in order, None for a rejected candidate; None as long as one is missing."""
+        if any(result is None for result in self.results):
+            return None
+        return tuple(r.score if isinstance(r, ScoreSummary) else None for r in self.results)
+
+
+@dataclass
+class Walk:
+    """All that an experiment's results say, stage by stage, and the tasks that are ready."""
+
+    ready: list[Task] = field(default_factory=list)
+    outcome: Outcome | None = None
+    resolved: ResolveSummary | None = None
+    rows: RowsSummary | None = None
+    mri: MriSummary | None = None
+    search: SearchSummary | None = None
+    parents: dict[str, ScoreSummary] = field(default_factory=dict)  # father, mother, linear on search rows
+    generations: list[Generation] = field(default_factory=list)
+    finalists: dict[int, ScoreSummary] = field(default_factory=dict)  # place among finalists -> search and fresh rows
+    winner: ScoreSummary | None = None
+    export: ExportSummary | None = None
+    health: HealthSummary | None = None
+    verdicts: dict[str, ScoreSummary] = field(default_factory=dict)  # child, father, mother, linear on verdict rows
+    verdict: VerdictSummary | None = None
+    published: PublishSummary | None = None
+
+
+def plan(experiment: Experiment, results: Results) -> Plan:
+    """The tasks that are ready, or the outcome; a pure function."""
+    walked = walk(experiment, results)
+    return Plan(ready=tuple(walked.ready), outcome=walked.outcome)
+
+
+class _End(Exception):
+    """The walk can't go on: a stage waits for results, or the experiment has failed."""
+
+
+class _Walker:
+    """A walk over one set of results."""
+
+    def __init__(self, experiment: Experiment, results: Results) -> None:
+        self.x = experiment
+        self.spec = experiment.spec
+        self.results = results
+        self.seen = Walk()
+
+    def task(self, inputs: Inputs) -> Task:
+        return Task(revision=REVISIONS[inputs.stage], seed=self.spec.seed, inputs=inputs)
+
+    def ask(self, inputs: Inputs, summary: type[S]) -> S | None:
+        """The summary of a task that must succeed, or None, and the task is ready."""
+        task = self.task(inputs)
+        result = self.results.get(task.id)
+        if isinstance(result, Rejected):
+            self.seen.outcome = Outcome(kind="Failed", reason=result.reason, message=result.message)
+            raise _End
+        if isinstance(result, Done) and isinstance(result.summary, summary):
+            return result.summary
+        self.seen.ready.append(task)
+        return None
+
+    def need(self, inputs: Inputs, summary: type[S]) -> S:
+        """As `ask`, but the walk ends here without it."""
+        found = self.ask(inputs, summary)
+        if found is None:
+            raise _End
+        return found
+
+    def walk(self) -> None:
+        seen, spec = self.seen, self.spec
+        seen.resolved = self.ask(ResolveInputs(), ResolveSummary)
+        seen.rows = self.ask(RowsInputs(tasks=spec.evaluation.tasks), RowsSummary)
+        if seen.resolved is None:
+            raise _End
+        seen.mri = self.need(MriInputs(pins=seen.resolved.pins, mri=_figures_only(spec.mri)), MriSummary)
+        seen.search = self.ask(
+            SearchInputs(table=seen.mri.table, mixing=mixing_of(spec), search=spec.search), SearchSummary
+        )
+        if seen.rows is None:
+            raise _End
+        references: dict[str, Model] = {"father": FatherModel(), "mother": MotherModel(), "linear": LinearModel()}
+        for name, model in references.items():
+            found = self.ask(self.score(model, "search"), ScoreSummary)
+            if found:
+                seen.parents[name] = found
+        if seen.search is None:
+            raise _End
+        self.evolve(seen.search)
+        if seen.ready:
+            raise _End
+        seen.winner = self.choose()
+        self.finish(seen.winner, references)
+
+    def score(self, model: Model, *sets: RowSet, **place: object) -> ScoreInputs:
+        seen = self.seen
+        assert seen.resolved and seen.mri and seen.rows
+        return ScoreInputs(
+            pins=seen.resolved.pins,
+            table=seen.mri.table,
+            rows=seen.rows.rows,
+            sets=sets,
+            mixing=mixing_of(self.spec),
+            terms=terms_of(self.spec),
+            model=model,
+            **place,  # type: ignore[arg-type]
+        )
+
+    def evolve(self, search: SearchSummary) -> None:
+        """Generation after generation, up to the first that isn't finished."""
+        elites = [Genome.of(genes) for genes in search.elites]
+        past: list[tuple[Sequence[Genome], Scores]] = []
+        recorded = _recorded(self.results)
+        for number in range(1, self.spec.evolution.steps + 1):
+            genomes = recorded.get(number) or propose(number, elites, past, search.active, self.spec)
+            if not genomes:
+                break
+            generation = self.generation(number, genomes)
+            self.seen.generations.append(generation)
+            if generation.scores is None:
+                pairs = zip(generation.tasks, generation.results, strict=True)
+                self.seen.ready += [task for task, result in pairs if result is None]
+                break
+            past.append((genomes, generation.scores))
+
+    def generation(self, number: int, genomes: tuple[Genome, ...]) -> Generation:
+        tasks, found = [], []
+        for index, genome in enumerate(genomes):
+            place = {"generation": number, "index": index, "genomes": genomes}
+            task = self.task(self.score(ChildModel(genome=genome), "search", **place))
+            result = self.results.get(task.id)
+            summary = result.summary if isinstance(result, Done) else result
+            tasks.append(task)
+            found.append(summary if isinstance(summary, ScoreSummary | Rejected) else None)
+        return Generation(number, tuple(tasks), genomes, tuple(found))
+
+    def choose(self) -> ScoreSummary:
+        """The winner: of the best few on search rows, the best on search and fresh rows together."""
+        seen = self.seen
+        assert seen.rows
+        best = ranked(seen.generations)[: self.spec.evaluation.finalists]
+        if not best:
+            reasons = [r.message for g in seen.generations for r in g.results if isinstance(r, Rejected)]
+            message = f"every candidate was rejected; the first: {reasons[0]}" if reasons else "there was no candidate"
+            seen.outcome = Outcome(kind="Failed", reason="NoCandidate", message=message)
+            raise _End
+        if len(best) == 1 or not all(count.fresh for count in seen.rows.counts):
+            return best[0]
+        for place, summary in enumerate(best):
+            assert summary.candidate
+            inputs = self.score(ChildModel(genome=summary.candidate.genome), "search", "fresh")
+            again = self.ask(inputs, ScoreSummary)
+            if again:
+                seen.finalists[place] = again.model_copy(update={"candidate": summary.candidate})
+        if seen.ready:
+            raise _End
+        place = max(seen.finalists, key=lambda place: (seen.finalists[place].score, -place))
+        return best[place]
+
+    def finish(self, winner: ScoreSummary, references: Mapping[str, Model]) -> None:
+        """Export, verdict, health and publication of the winner."""
+        seen, spec = self.seen, self.spec
+        assert seen.resolved and seen.mri and winner.candidate
+        genome = winner.candidate.genome
+        seen.export = self.ask(
+            ExportInputs(
+                pins=seen.resolved.pins,
+                table=seen.mri.table,
+                mixing=mixing_of(spec),
+                genome=genome,
+                max_shard_size=spec.output.max_shard_size,
+            ),
+            ExportSummary,
+        )
+        for name, model in {"child": ChildModel(genome=genome), **references}.items():
+            found = self.ask(self.score(model, "verdict"), ScoreSummary)
+            if found:
+                seen.verdicts[name] = found
+        if seen.export:
+            seen.health = self.ask(
+                HealthInputs(
+                    table=seen.mri.table,
+                    recipe=seen.export.recipe,
+                    weights=seen.export.weights,
+                    mri=_figures_only(spec.mri),
+                    health=spec.health,
+                ),
+                HealthSummary,
+            )
+        if len(seen.verdicts) == 4:
+            seen.verdict = self.ask(self.verdict_inputs(), VerdictSummary)
+        if not (seen.export and seen.health and seen.verdict):
+            raise _End
+        if seen.health.status != "Fail":
+            seen.published = self.need(
+                PublishInputs(
+                    title=self.x.name,
+                    recipe=seen.export.recipe,
+                    weights=seen.export.weights,
+                    verdict=seen.verdict,
+                    health=seen.health,
+                    destination=digest(self.x.where.output) if self.x.where.output else "",
+                ),
+                PublishSummary,
+            )
+        seen.outcome = Outcome(kind="Complete", reason=seen.verdict.label)
+
+    def verdict_inputs(self) -> VerdictInputs:
+        answers = {name: summary.answers for name, summary in self.seen.verdicts.items()}
+        earlier = [
+            r.summary for r in self.results.values() if isinstance(r, Done) and isinstance(r.summary, VerdictSummary)
+        ]
+        same = [verdict.looks for verdict in earlier if verdict.answers == answers["child"]]
+        looks = min(same) if same else 1 + max((verdict.looks for verdict in earlier), default=0)
+        weights = tuple(task.weight for task in self.spec.evaluation.tasks)
+        return VerdictInputs(**answers, weights=weights, alpha=self.spec.evaluation.alpha, looks=looks)
+
+
+def walk(experiment: Experiment, results: Results) -> Walk:
+    """All that the results say; a pure function, and the one source of `plan` and `summarise`."""
+    walker = _Walker(experiment, results)
+    try:
+        walker.walk()
+    except _End:
+        pass
+    return walker.seen
+
+
+def ranked(generations: Sequence[Generation]) -> list[ScoreSummary]:
+    """Scored candidates, best first, one a recipe; of equal scores the earlier comes first."""
+    found = [r for g in generations for r in g.results if isinstance(r, ScoreSummary)]
+    best: dict[str, ScoreSummary] = {}
+    for summary in sorted(found, key=lambda s: -s.score):
+        best.setdefault(summary.recipe, summary)
+    return list(best.values())
+
+
+def _recorded(results: Results) -> dict[int, tuple[Genome, ...]]:
+    """Genomes of generations that results vouch for, so that no past generation is computed again."""
+    adopted = {r.generation: r.genomes for r in results.values() if isinstance(r, Superseded)}
+    members: dict[int, dict[int, Candidate]] = {}
+    for result in results.values():
+        candidate = None
+        if isinstance(result, Rejected):
+            candidate = result.candidate
+        elif isinstance(result, Done) and isinstance(result.summary, ScoreSummary):
+            candidate = result.summary.candidate
+        if candidate:
+            members.setdefault(candidate.generation, {})[candidate.index] = candidate
+    for number, found in members.items():
+        if number not in adopted and len(found) == next(iter(found.values())).of:
+            adopted[number] = tuple(found[index].genome for index in sorted(found))
+    return adopted
+
+
+def _figures_only(mri: Mri) -> Mri:
+    """The settings that change the diagnosis; the weight changes only what is made of it."""
+    return mri.model_copy(update={"weight": Mri().weight})

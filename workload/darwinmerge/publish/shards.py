@@ -1,0 +1,53 @@
+"""How a child's tensors are spread over files, and the bytes of each file, a few MB at a time."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+
+from darwinmerge.checkpoint.dtypes import DTYPES
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.header import TensorInfo, build_header
+from darwinmerge.merge.arithmetic import merged_blocks
+from darwinmerge.merge.recipe import COPIES_MOTHER, Decision, Recipe
+
+Shard = tuple[Decision, ...]
+
+
+def source_info(decision: Decision, father: ModelFolder, mother: ModelFolder) -> TensorInfo:
+    """Dtype and shape of the child's tensor: Father's, unless it is taken from Mother."""
+    return (mother if decision.account in COPIES_MOTHER else father).info(decision.name)
+
+
+def split(recipe: Recipe, father: ModelFolder, mother: ModelFolder, limit: int) -> list[Shard]:
+    """Tensors in order of names, as many a file as fit into `limit` bytes, at least one."""
+    shards: list[list[Decision]] = [[]]
+    used = 0
+    for decision in recipe.decisions:
+        info = source_info(decision, father, mother)
+        size = math.prod(info.shape) * DTYPES[info.dtype].size
+        if shards[-1] and used + size > limit:
+            shards.append([])
+            used = 0
+        shards[-1].append(decision)
+        used += size
+    return [tuple(shard) for shard in shards]
+
+
+def file_name(number: int, of: int) -> str:
+    """Name of the shard `number`, counted from 1."""
+    return f"model-{number:05d}-of-{of:05d}.safetensors"
+
+
+def content(shard: Shard, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> Iterator[bytes | memoryview]:
+    """The bytes of one file, header first."""
+    infos = [source_info(decision, father, mother) for decision in shard]
+    yield build_header([(info.name, info.dtype, info.shape) for info in infos])
+    for decision in shard:
+        for block in merged_blocks(decision, recipe, father, mother):
+            yield memoryview(block).cast("B") if len(block) else b""
+
+
+def index(shards: Sequence[Shard], total_size: int) -> bytes:
+    """`model.safetensors.index.json`: written last, so that a folder that can be loaded is whole."""
+    files = {d.name: file_name(i, len(shards)) for i, shard in enumerate(shards, 1) for d in shard}
+    return json.dumps({"metadata": {"total_size": total_size}, "weight_map": files}, indent=1).encode()

@@ -1,0 +1,23 @@
+"""The one interface to where an experiment lives, and its layout."""
+
+from pathlib import Path
+
+from darwinmerge.errors import BadConfiguration
+from darwinmerge.store.base import Ref, Stat, Store
+from darwinmerge.store.file import FileStore
+
+__all__ = ["FileStore", "Ref", "Stat", "Store", "open_store"]
+
+
+def open_store(uri: str) -> Store:
+    """The store at `uri`.
+
+    Raises:
+        BadConfiguration: the scheme has no store.
+    """
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return FileStore(Path(uri))
+    if scheme == "file":
+        return FileStore(Path("/" + rest.lstrip("/")))
+    raise BadConfiguration(f"store {uri}: '{scheme}://' can't be a store in this version; use a path or file://")

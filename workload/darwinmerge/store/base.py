@@ -1,0 +1,53 @@
+"""What a store can do: little, so that a folder and any S3 can both do it exactly.
+
+No rename, no overwrite, no append. `create` decides races: of two writers one wins, and the loser reads what
+the winner wrote. Everything that must be remembered is one such object.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from darwinmerge.experiment.types import Frozen
+
+
+class Ref(Frozen):
+    """One stored object, as it must be."""
+
+    key: str
+    sha256: str
+    size: int
+
+
+class Stat(Frozen):
+    """One stored object, as it is."""
+
+    key: str
+    size: int
+
+
+class Store(Protocol):
+    """A flat namespace of immutable objects; keys are relative, `/` separates their parts."""
+
+    uri: str
+
+    def head(self, key: str) -> Stat | None:
+        """The object's size, or None where there is none."""
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes `start` to `stop` (exclusive; None: the end) of an object.
+
+        Raises:
+            KeyError: there is no such object.
+        """
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object whole, durably, if there is none; False: there is one already, left as it was."""
+
+    def put_shard(self, key: str, parts: Iterable[bytes | memoryview]) -> Ref:
+        """Write a large object from its parts, visible only when it is whole; an existing one is left as it was."""
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Objects whose keys start with `prefix`, in order of keys."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object if it is there; for views that are made anew, and for clean-up."""

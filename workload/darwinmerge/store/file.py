@@ -1,0 +1,133 @@
+"""A store in a folder of this machine.
+
+An object is written to `.partial/`, synced, and linked to its name: `link` fails where the name exists, which
+makes creation atomic and exclusive without locks, over NFS too. What a killed process leaves in `.partial/`
+is swept by the next one, by age, since another runner may be writing there.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
+from darwinmerge.store.base import Ref, Stat
+
+STALE_SECONDS = 24 * 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FileStore:
+    """Objects as files under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        """A store under `root`, which is made when the first object is written."""
+        self.root = root.absolute()
+        self.uri = self.root.as_uri()
+
+    def path(self, key: str) -> Path:
+        """The file of `key`.
+
+        Raises:
+            ValueError: the key would lead out of the folder.
+        """
+        if not key or key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
+            raise ValueError(f"not a key: {key!r}")
+        return self.root / key
+
+    def head(self, key: str) -> Stat | None:
+        """See `Store.head`."""
+        try:
+            return Stat(key=key, size=self.path(key).stat().st_size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._named(error, key) from error
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """See `Store.read`."""
+        try:
+            with self.path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(-1 if stop is None else stop - start)
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        except OSError as error:
+            raise self._named(error, key) from error
+
+    def create(self, key: str, data: bytes) -> bool:
+        """See `Store.create`."""
+        if self.path(key).exists():
+            return False
+        return self._write(key, [data])[1]
+
+    def put_shard(self, key: str, parts: Iterable[bytes | memoryview]) -> Ref:
+        """See `Store.put_shard`."""
+        return self._write(key, parts)[0]
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """See `Store.list`."""
+        folder = self.root / prefix.rpartition("/")[0]
+        found = []
+        for path in folder.rglob("*"):
+            key = path.relative_to(self.root).as_posix()
+            if key.startswith(prefix) and not key.startswith(".partial/"):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.is_file():
+                        found.append(Stat(key=key, size=path.stat().st_size))
+        return iter(sorted(found, key=lambda stat: stat.key))
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        self.path(key).unlink(missing_ok=True)
+
+    def _write(self, key: str, parts: Iterable[bytes | memoryview]) -> tuple[Ref, bool]:
+        target = self.path(key)
+        partial = self.root / ".partial" / uuid.uuid4().hex
+        sha, size = hashlib.sha256(), 0
+        try:
+            self._sweep(partial.parent)
+            with partial.open("wb") as file:
+                for part in parts:
+                    file.write(part)
+                    sha.update(part)
+                    size += len(part) if isinstance(part, bytes) else part.nbytes
+                file.flush()
+                os.fsync(file.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(partial, target)
+                created = True
+            except FileExistsError:
+                created = False
+            if created:
+                _sync_folder(target.parent)
+        except OSError as error:
+            raise self._named(error, key) from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+        return Ref(key=key, sha256=sha.hexdigest(), size=size), created
+
+    def _sweep(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink()
+
+    def _named(self, error: OSError, key: str) -> DarwinError:
+        kind = OutOfDisk if error.errno in _FULL else StoreUnreachable
+        return kind(f"store {self.root}, object {key}: {error.strerror or error}")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,78 @@
+"""Where each thing of an experiment lies in its store.
+
+    experiment.json                   what this store belongs to; a store of another experiment is refused
+    results/<stage>-<id>.json         one result a task: Done, Rejected or Superseded
+    costs/<stage>-<id>.json           seconds, peak memory and machine of the attempt that finished a task
+    generations/<g>.json              the genomes of a generation, recorded before the first is merged
+    tables/<digest>.parquet           MRI tables and Phase 1's history
+    rows/<digest>.json                which rows of the benchmark are for search, finalists and verdict
+    scores/<recipe>/<terms>/<c>.json  responses of one model to one chunk of questions
+    answers/<digest>.json             a model's metric on every question of a row set
+    children/<recipe>/                the winner as a Hugging Face folder, model.safetensors.index.json last
+    health/<digest>.json              the health table
+    summary.json, summary.txt         the outcome, made anew at the end of every run
+
+Keys hold 16 hex digits of a digest; the whole digest stands inside, and is checked on reading. Nothing that
+changes from run to run (times, hosts) stands in any object but `experiment.json`, `costs/` and the summaries:
+two runs of an experiment can be compared byte for byte.
+"""
+
+from darwinmerge.store.base import Store
+
+SHORT = 16
+
+EXPERIMENT = "experiment.json"
+SUMMARY = "summary.json"
+RESULTS = "results/"
+COSTS = "costs/"
+
+
+def result(stage: str, task_id: str) -> str:
+    """Key of a task's result."""
+    return f"{RESULTS}{stage}-{task_id[:SHORT]}.json"
+
+
+def cost(stage: str, task_id: str) -> str:
+    """Key of what a task's last attempt cost."""
+    return f"{COSTS}{stage}-{task_id[:SHORT]}.json"
+
+
+def generation(number: int) -> str:
+    """Key of a generation's genomes; generations count from 1."""
+    return f"generations/{number:04d}.json"
+
+
+def table(digest: str) -> str:
+    """Key of a Parquet table by the digest of its rows."""
+    return f"tables/{digest[:SHORT]}.parquet"
+
+
+def rows(digest: str) -> str:
+    """Key of the row sets by their digest."""
+    return f"rows/{digest[:SHORT]}.json"
+
+
+def chunk(recipe: str, terms: str, number: int) -> str:
+    """Key of one chunk's responses: a model (its recipe's digest) asked under given terms."""
+    return f"scores/{recipe[:SHORT]}/{terms[:SHORT]}/{number:04d}.json"
+
+
+def answers(digest: str) -> str:
+    """Key of per-question metrics by their digest."""
+    return f"answers/{digest[:SHORT]}.json"
+
+
+def child(recipe: str) -> str:
+    """Prefix of an exported child."""
+    return f"children/{recipe[:SHORT]}/"
+
+
+def health(digest: str) -> str:
+    """Key of a health table by its digest."""
+    return f"health/{digest[:SHORT]}.json"
+
+
+def replace_view(store: Store, key: str, data: bytes) -> None:
+    """Make a view anew; for objects that can be derived from the others at any time."""
+    store.delete(key)
+    store.create(key, data)
