@@ -30,8 +30,8 @@ def require_compatible(father: ModelFolder, mother: ModelFolder) -> None:
     files = [name for name in TOKENIZER if father.file_digests.get(name) != mother.file_digests.get(name)]
     if files:
         raise BadInput(
-            f"parents have different tokenizers ({', '.join(files)}): {father.path}, {mother.path}; take fine-tunes of one "
-            "base, or copy Father's tokenizer files over if only their form differs"
+            f"parents have different tokenizers ({', '.join(files)}): {father.path}, {mother.path}; take fine-tunes of "
+            "one base, or copy Father's tokenizer files over if only their form differs"
         )
 
 

@@ -83,7 +83,7 @@ def parse_header(raw: bytes, file_size: int, where: str) -> dict[str, TensorInfo
         expected = info.stop
     if expected != file_size:
         raise BadInput(
-            f"{where}: truncated or overlong: tensors end at byte {expected}, the file has {file_size}; download it again"
+            f"{where}: truncated or overlong: tensors end at byte {expected} of {file_size}; download it again"
         )
     return {info.name: info for info in infos}
 

@@ -186,8 +186,8 @@ class Questions:
             value = float(self._task.process_results(document, filtered)[name])
             if not 0 <= value <= 1:
                 raise BadConfiguration(
-                    f"task {self._wanted.name}: metric {self._wanted.metric} gives {value:g} for a question; only means "
-                    "over questions of values within 0..1 can be weighed against each other"
+                    f"task {self._wanted.name}: metric {self._wanted.metric} gives {value:g} for a question; only "
+                    "means over questions of values within 0..1 can be weighed against each other"
                 )
             values.append(value)
         return values

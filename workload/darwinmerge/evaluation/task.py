@@ -4,16 +4,14 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from darwinmerge.canonical import digest, rounded
 from darwinmerge.errors import BadConfiguration, BadInput, Interrupted, StoreUnreachable
+from darwinmerge.evaluation.answers import Answers, TaskAnswers, read_answers
 from darwinmerge.evaluation.rejection import OtherGenomes, Rejection
 from darwinmerge.evaluation.rows import RowSets
-from darwinmerge.evaluation.statistics import Values, weighted_mean
+from darwinmerge.evaluation.statistics import weighted_mean
 from darwinmerge.evaluation.verdict import compare, label
 from darwinmerge.experiment.manifest import BenchmarkTask
-from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import (
     Candidate,
@@ -33,29 +31,6 @@ from darwinmerge.store import Ref, layout
 
 if TYPE_CHECKING:
     from darwinmerge.evaluation.harness import Questions
-
-
-class TaskAnswers(Frozen):
-    """One task's part of a model's answers."""
-
-    task: str
-    metric: str
-    higher_is_better: bool
-    rows: tuple[str, ...]  # content hashes, in the order asked
-    values: tuple[float, ...]  # the metric of each
-
-
-class Answers(Frozen):
-    """A model's metric on every question, by task in the manifest's order."""
-
-    recipe: str
-    sets: tuple[RowSet, ...]
-    env: dict[str, str]
-    tasks: tuple[TaskAnswers, ...]
-
-    def oriented(self) -> list[Values]:
-        """The metric a task, question by question, turned so that higher is better."""
-        return [np.array(t.values) if t.higher_is_better else 1 - np.array(t.values) for t in self.tasks]
 
 
 def rows(inputs: RowsInputs, seed: int, place: Place) -> tuple[RowsSummary, tuple[Ref, ...]]:
@@ -78,18 +53,6 @@ def read_rows(place: Place, expected: str) -> RowSets:
     found = RowSets.model_validate_json(place.fetch(layout.rows(expected)))
     if digest(found) != expected:
         raise BadInput(f"store {place.store.uri}: {layout.rows(expected)} was changed")
-    return found
-
-
-def read_answers(place: Place, expected: str) -> Answers:
-    """A model's answers by their digest.
-
-    Raises:
-        BadInput: they were changed.
-    """
-    found = Answers.model_validate_json(place.fetch(layout.answers(expected)))
-    if digest(found) != expected:
-        raise BadInput(f"store {place.store.uri}: {layout.answers(expected)} was changed")
     return found
 
 
@@ -219,15 +182,15 @@ def verdict(inputs: VerdictInputs, seed: int, place: Place) -> tuple[VerdictSumm
         Rejection: the four were not scored in one environment.
     """
     named = {"child": inputs.child, "father": inputs.father, "mother": inputs.mother, "linear": inputs.linear}
-    answers = {name: read_answers(place, found) for name, found in named.items()}
+    answers = {name: read_answers(place.store, found) for name, found in named.items()}
     child = answers["child"]
     for name, other in answers.items():
         differing = sorted(key for key in child.env if child.env[key] != other.env.get(key))
         if differing:
             raise Rejection(
                 "MixedEnvironments",
-                f"child and {name} were scored with different {', '.join(differing)}; a verdict never mixes them: run the "
-                "experiment in a new store on one kind of machine",
+                f"child and {name} were scored with different {', '.join(differing)}; a verdict never mixes them: run "
+                "the experiment in a new store on one kind of machine",
             )
     alpha = inputs.alpha / 2 ** (inputs.looks - 1)
     weights: Sequence[float] = inputs.weights

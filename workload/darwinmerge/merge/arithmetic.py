@@ -46,7 +46,7 @@ _SIGNATURE = numba.void(
 )
 
 
-@numba.njit(_SIGNATURE, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(_SIGNATURE, nogil=True, cache=True)
 def _merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start):  # type: ignore[no-untyped-def]
     """`reference` for two BF16 parents, in one pass."""
     word = np.empty(1, np.uint32)

@@ -84,11 +84,11 @@ def _decide(row: TensorRow, ratio: float | Literal["father", "mother"], settings
         if settings.one_sided == "Fail":
             have, lack = ("father", "mother") if row.presence == "only-in-father" else ("mother", "father")
             raise BadInput(
-                f"tensor {row.name}: {have} has it, {lack} hasn't; set spec.merge.oneSided: Keep to take it over unchanged"
+                f"tensor {row.name}: {have} has it, {lack} hasn't; spec.merge.oneSided: Keep takes it over unchanged"
             )
         return Decision(name=row.name, account=row.presence)
     if ratio == "father" or ratio == "mother":
-        return Decision(name=row.name, account=f"transplanted-{ratio}")  # type: ignore[arg-type]
+        return Decision(name=row.name, account=f"transplanted-{ratio}")
     return Decision(name=row.name, account="merged", ratio=rounded(ratio))
 
 

@@ -14,7 +14,7 @@ from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_
 from darwinmerge.mri.table import TensorRow, from_parquet
 from darwinmerge.pipeline.tasks import ChildModel, LinearModel, Model, Terms
 from darwinmerge.search.genome import Genome
-from darwinmerge.store import Ref, Store, layout
+from darwinmerge.store import Ref, Store, fetch, layout
 
 if TYPE_CHECKING:
     from darwinmerge.evaluation.harness import Benchmark
@@ -59,7 +59,7 @@ class Place:
         for who, folder, pin in (("father", father, pins.father), ("mother", mother, pins.mother)):
             if folder.pin != pin:
                 raise BadInput(
-                    f"{who} {folder.path} has changed since this run began (SHA-256 {folder.pin[:16]}, was {pin[:16]}); "
+                    f"{who} {folder.path} has changed since this run began (pin {folder.pin[:16]}, was {pin[:16]}); "
                     "restore it, or begin a new run in another store"
                 )
         return father, mother
@@ -105,10 +105,7 @@ class Place:
         Raises:
             BadInput: it is gone.
         """
-        try:
-            return self.store.read(key)
-        except KeyError:
-            raise BadInput(f"store {self.store.uri}: {key} is missing, though a result refers to it") from None
+        return fetch(self.store, key)
 
     def leave(self, key: str, data: bytes) -> Ref:
         """Leave an object for later tasks; one that is there already stays, and is referred to as it is."""

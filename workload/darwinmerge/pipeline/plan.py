@@ -5,6 +5,7 @@ down the stages asks for one task after the other: a known result leads on, an u
 So restart, resume and replay need no code of their own.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -187,7 +188,7 @@ class _Walker:
             mixing=mixing_of(self.spec),
             terms=terms_of(self.spec),
             model=model,
-            **place,  # type: ignore[arg-type]
+            **place,
         )
 
     def evolve(self, search: SearchSummary) -> None:
@@ -303,10 +304,8 @@ class _Walker:
 def walk(experiment: Experiment, results: Results) -> Walk:
     """All that the results say; a pure function, and the one source of `plan` and `summarise`."""
     walker = _Walker(experiment, results)
-    try:
+    with contextlib.suppress(_End):
         walker.walk()
-    except _End:
-        pass
     return walker.seen
 
 

@@ -32,6 +32,9 @@ STOP_SECONDS = 10.0  # what workers get to reach their next chunk after Ctrl-C
 class View(Protocol):
     """What wants to see a run."""
 
+    def known(self, results: Mapping[TaskId, Result]) -> None:
+        """These results were in the store when the run began."""
+
     def started(self, task: Task) -> None:
         """A worker began a task."""
 
@@ -73,7 +76,8 @@ def claim(experiment: Experiment, store: Store) -> None:
     theirs = Stored.model_validate_json(store.read(layout.EXPERIMENT))
     if theirs.name != mine.name:
         raise BadConfiguration(
-            f"store {store.uri} belongs to the experiment '{theirs.name}', not to '{mine.name}'; choose another spec.store.uri"
+            f"store {store.uri} belongs to the experiment '{theirs.name}', not to '{mine.name}'; "
+            "choose another spec.store.uri"
         )
     changed = differences(theirs.science, mine.science)
     if changed:
@@ -110,8 +114,9 @@ class _Worker:
     def __init__(
         self, name: int, experiment: Experiment, events: "queue.Queue[tuple[_Worker, dict[str, Any]]]"
     ) -> None:
-        self.name, self.task = name, None  # type: tuple[int, Task | None]
-        self.log = tempfile.TemporaryFile(mode="w+")
+        self.name = name
+        self.task: Task | None = None
+        self.log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - it lives as long as the process
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "darwinmerge.pipeline.process"],
@@ -183,6 +188,7 @@ class Runner:
         """
         claim(self._x, self._store)
         self.results = recorded(self._x, self._store)
+        self._view.known(self.results)
         with _signals() as stopping, self._closing():
             while True:
                 now = plan(self._x, self.results)

@@ -44,7 +44,7 @@ def content(shard: Shard, recipe: Recipe, father: ModelFolder, mother: ModelFold
     yield build_header([(info.name, info.dtype, info.shape) for info in infos])
     for decision in shard:
         for block in merged_blocks(decision, recipe, father, mother):
-            yield memoryview(block).cast("B") if len(block) else b""
+            yield block.tobytes()
 
 
 def index(shards: Sequence[Shard], total_size: int) -> bytes:

@@ -31,7 +31,7 @@ def _copy(keys: list[str], folder: str, target: Path, place: Place) -> None:
     """Copy beside the target and rename, so that the target is never half a model."""
     if target.exists() and not (target / RECORD).exists() and any(target.iterdir()):
         raise BadConfiguration(
-            f"spec.output.uri: {target} exists and holds something else than a child of ours; empty it or choose another"
+            f"spec.output.uri: {target} exists and holds something else than a child; empty it or choose another"
         )
     partial = target.with_name(target.name + f".partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)

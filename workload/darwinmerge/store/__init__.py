@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from darwinmerge.errors import BadConfiguration
+from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.store.base import Ref, Stat, Store
 from darwinmerge.store.file import FileStore
 
-__all__ = ["FileStore", "Ref", "Stat", "Store", "open_store"]
+__all__ = ["FileStore", "Ref", "Stat", "Store", "fetch", "open_store"]
 
 
 def open_store(uri: str) -> Store:
@@ -21,3 +21,15 @@ def open_store(uri: str) -> Store:
     if scheme == "file":
         return FileStore(Path("/" + rest.lstrip("/")))
     raise BadConfiguration(f"store {uri}: '{scheme}://' can't be a store in this version; use a path or file://")
+
+
+def fetch(store: Store, key: str) -> bytes:
+    """An object that a result refers to.
+
+    Raises:
+        BadInput: it is gone.
+    """
+    try:
+        return store.read(key)
+    except KeyError:
+        raise BadInput(f"store {store.uri}: {key} is missing, though a result refers to it") from None

@@ -23,6 +23,7 @@ SHORT = 16
 
 EXPERIMENT = "experiment.json"
 SUMMARY = "summary.json"
+SUMMARY_TEXT = "summary.txt"
 RESULTS = "results/"
 COSTS = "costs/"
 

@@ -1,0 +1,1 @@
+"""The `darwin` command: a thin layer that parses, calls and prints."""

@@ -1,0 +1,80 @@
+"""What a manifest would cost and what it can show, without computing anything: `darwin validate`'s answer."""
+
+from darwinmerge.checkpoint.folder import ModelFolder, local_path
+from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.evaluation.statistics import detectable
+from darwinmerge.experiment.experiment import Experiment, evaluation_questions
+from darwinmerge.experiment.types import Frozen
+
+CHANGED = 0.25  # share of questions that a child answers otherwise than its parent; what `detectable` assumes
+
+
+class ParentEstimate(Frozen):
+    """What is known of a parent without reading its weights."""
+
+    uri: str
+    tensors: int | None = None
+    bytes: int | None = None
+    note: str = ""
+
+
+class Estimate(Frozen):
+    """What a manifest would cost, and what its verdict can see."""
+
+    name: str
+    father: ParentEstimate
+    mother: ParentEstimate
+    generations: int
+    candidates: int
+    questions: int | None
+    """Questions in all; None where the number of rows is left to the data set."""
+    verdict_rows: int | None
+    detectable: float | None
+    """The smallest difference of the weighted mean that the verdict sees with 80 % power, if a quarter of the
+    questions change."""
+    warnings: tuple[str, ...]
+
+
+def estimate(experiment: Experiment) -> Estimate:
+    """Estimate an experiment from its manifest and, where they are at hand, its parents' headers."""
+    evaluation, evolution = experiment.spec.evaluation, experiment.spec.evolution
+    rows = [task.verdict.n for task in evaluation.tasks]
+    known = [n for n in rows if isinstance(n, int)]
+    counted = len(known) == len(rows)
+    weights = [task.weight for task in evaluation.tasks]
+    warnings = []
+    for task in evaluation.tasks:
+        if "test" in task.search.splits or (task.verdict.split and task.verdict.split in task.search.splits):
+            warnings.append(
+                f"task {task.name}: the search uses rows of a test split; the verdict's rows are kept out of it, but "
+                "scores are not comparable with published ones"
+            )
+    father, mother = _parent(experiment.where.father), _parent(experiment.where.mother)
+    if father.tensors and mother.tensors and father.tensors != mother.tensors:
+        warnings.append(f"father has {father.tensors} tensors, mother {mother.tensors}; see spec.merge.oneSided")
+    return Estimate(
+        name=experiment.name,
+        father=father,
+        mother=mother,
+        generations=evolution.steps,
+        candidates=evolution.steps * evolution.candidates,
+        questions=evaluation_questions(evaluation, evolution.steps, evolution.candidates),
+        verdict_rows=sum(known) if counted else None,
+        detectable=round(detectable(known, weights, evaluation.alpha, CHANGED), 4) if counted else None,
+        warnings=tuple(warnings),
+    )
+
+
+def _parent(uri: str) -> ParentEstimate:
+    try:
+        path = local_path(uri)
+    except BadConfiguration:
+        return ParentEstimate(uri=uri, note="not looked at: it is not on this machine")
+    if not path.exists():
+        return ParentEstimate(uri=uri, note="not there (yet)")
+    try:
+        folder = ModelFolder(path)
+    except BadInput as error:
+        return ParentEstimate(uri=uri, note=str(error))
+    size = sum(located.info.nbytes for located in folder.tensors.values())
+    return ParentEstimate(uri=uri, tensors=len(folder.tensors), bytes=size)

@@ -1,0 +1,55 @@
+"""`darwin`: the command's entry, and what all its subcommands share.
+
+An error of ours is one clear line and an exit code that says who must act; the traceback only with `--debug`.
+"""
+
+import sys
+import traceback
+
+import click
+
+from darwinmerge import __version__
+from darwinmerge.cli.run import run
+from darwinmerge.cli.validate import validate
+from darwinmerge.errors import DarwinError, ExitCode
+
+EXAMPLES = """
+\b
+Examples:
+  darwin validate -f merge.yaml      check a manifest, see what it costs and what it can show
+  darwin run merge.yaml              run it on this machine; the same command goes on after any stop
+  darwin run merge.yaml --workers 2  the same result, faster
+"""
+
+
+@click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="darwin")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Evolve a language model from two fine-tunes of one base, and say honestly whether it beats them.
+
+    A DarwinMerge manifest names two parents, a benchmark and a place. Darwin diagnoses every tensor of both
+    parents, searches for a recipe, merges and benchmarks real children, checks the best one's health, and
+    judges it on questions that the search never saw.
+    """
+
+
+cli.add_command(run)
+cli.add_command(validate)
+
+
+def main() -> None:
+    """Run the command line, and turn errors into lines and exit codes."""
+    debug = "--debug" in sys.argv
+    try:
+        sys.exit(cli.main(standalone_mode=False))
+    except click.exceptions.Abort:
+        sys.exit(ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.BAD_CONFIGURATION)
+    except DarwinError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"{'' if error.code == ExitCode.INTERRUPTED else 'error: '}{error}", err=True)
+        sys.exit(error.code)

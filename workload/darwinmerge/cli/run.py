@@ -1,0 +1,77 @@
+"""`darwin run`: the whole experiment on this machine."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from darwinmerge.cli.arguments import takes_manifest
+from darwinmerge.cli.estimate import estimate
+from darwinmerge.cli.validate import text
+from darwinmerge.cli.view import Terminal
+from darwinmerge.errors import ExitCode
+from darwinmerge.experiment.experiment import Experiment, experiment_of, require_local
+from darwinmerge.experiment.load import load
+from darwinmerge.pipeline.plan import plan
+from darwinmerge.pipeline.runner import Runner, recorded
+from darwinmerge.report.lines import title
+from darwinmerge.store import layout, open_store
+
+EPILOG = """
+\b
+Examples:
+  darwin run merge.yaml
+  darwin run merge.yaml --workers 2          two models in memory, the same result
+  darwin run merge.yaml --dry-run            what would be done, and what is done already
+  darwin run merge.yaml --json > result.json progress on stderr, the summary on stdout
+
+Stopping loses nothing: Ctrl-C, a crash or a power cut, then the same command goes on where it was.
+"""
+
+
+@click.command(epilog=EPILOG)
+@takes_manifest
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes, a model each."
+)
+@click.option("--device", default="cpu", show_default=True, help="Where models run: cpu, cuda, cuda:1, mps.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done next, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout; progress goes to stderr.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def run(path: Path, workers: int, device: str, dry_run: bool, as_json: bool, debug: bool) -> None:
+    """Run an experiment to its verdict, on this machine, with no cluster.
+
+    FILE is a DarwinMerge manifest; paths in it are relative to its folder. Everything lands in the store that it
+    names, which is also what a later run goes on from. Exit codes: 0 the run is complete, whatever the verdict;
+    1 it ended without a child; 65, 78 a person must act; 75 stopped, goes on with the same command.
+    """
+    experiment = experiment_of(load(path), path.parent, device)
+    require_local(experiment)
+    if dry_run:
+        click.echo(_dry(path, experiment))
+        return
+    from darwinmerge.report.summary import build
+    from darwinmerge.report.table import as_text, render
+
+    console = Console(stderr=as_json)
+    with Terminal(experiment, console) as view:
+        runner = Runner(experiment, workers, view)
+        outcome = runner.run()
+    store = open_store(experiment.where.store)
+    summary = build(experiment, runner.results, store)
+    layout.replace_view(store, layout.SUMMARY, summary.model_dump_json(by_alias=True, indent=1).encode())
+    layout.replace_view(store, layout.SUMMARY_TEXT, as_text(summary).encode())
+    console.print(render(summary))
+    if as_json:
+        click.echo(summary.model_dump_json(by_alias=True, indent=1))
+    raise SystemExit(ExitCode.OK if outcome.kind == "Complete" else ExitCode.FAILED)
+
+
+def _dry(path: Path, experiment: Experiment) -> str:
+    store = open_store(experiment.where.store)
+    results = recorded(experiment, store)
+    now = plan(experiment, results)
+    lines = [text(path, estimate(experiment)), f"  store       {store.uri}: {len(results)} results"]
+    if now.outcome:
+        return "\n".join([*lines, f"  finished    {now.outcome.kind}: {now.outcome.reason}"])
+    return "\n".join(lines + [f"  next        {title(task, experiment)}" for task in now.ready])

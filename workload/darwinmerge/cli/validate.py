@@ -1,0 +1,59 @@
+"""`darwin validate`: is the manifest right, what would it cost, and what could its verdict see?"""
+
+from pathlib import Path
+
+import click
+
+from darwinmerge.cli.arguments import takes_manifest
+from darwinmerge.cli.estimate import CHANGED, Estimate, ParentEstimate, estimate
+from darwinmerge.experiment.experiment import experiment_of
+from darwinmerge.experiment.load import load
+
+EPILOG = """
+\b
+Examples:
+  darwin validate -f merge.yaml
+  darwin validate merge.yaml --json | jq .questions
+"""
+
+
+@click.command(epilog=EPILOG)
+@takes_manifest
+@click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def validate(path: Path, as_json: bool, debug: bool) -> None:
+    """Check a manifest: every mistake at once, with its path, what was found and what is allowed.
+
+    Nothing but the file is needed. Where the parents are at hand their size is shown too, and in any case the
+    number of candidates and questions, and the smallest difference that the verdict can detect.
+    """
+    found = estimate(experiment_of(load(path), path.parent))
+    click.echo(found.model_dump_json(by_alias=True, indent=2) if as_json else text(path, found))
+
+
+def text(path: Path, found: Estimate) -> str:
+    """An estimate as lines for a person."""
+    unknown = "depends on the data set; give `n` under search and verdict to know"
+    questions = f"{found.questions:,}" if found.questions is not None else unknown
+    if found.detectable is None:
+        sees = unknown
+    else:
+        sees = (
+            f"a difference of {found.detectable:.3f} or more ({found.verdict_rows:,} questions, 80 % power, "
+            f"if {CHANGED:.0%} of the answers change)"
+        )
+    lines = [
+        f"{path}: valid",
+        f"  father      {_parent(found.father)}",
+        f"  mother      {_parent(found.mother)}",
+        f"  candidates  {found.candidates} in {found.generations} generations",
+        f"  questions   {questions}",
+        f"  verdict     {'sees ' if found.detectable is not None else ''}{sees}",
+    ]
+    return "\n".join(lines + [f"  warning: {warning}" for warning in found.warnings])
+
+
+def _parent(parent: ParentEstimate) -> str:
+    if parent.tensors is None or parent.bytes is None:
+        return f"{parent.uri}: {parent.note}"
+    return f"{parent.uri}: {parent.tensors} tensors, {parent.bytes / 1e6:,.0f} MB"

@@ -1,0 +1,45 @@
+"""A model's metric on every question: what scores are means of, and what the verdict compares."""
+
+import numpy as np
+
+from darwinmerge.canonical import digest
+from darwinmerge.errors import BadInput
+from darwinmerge.evaluation.statistics import Values
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.tasks import RowSet
+from darwinmerge.store import Store, fetch, layout
+
+
+class TaskAnswers(Frozen):
+    """One task's part of a model's answers."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    rows: tuple[str, ...]  # content hashes, in the order asked
+    values: tuple[float, ...]  # the metric of each
+
+
+class Answers(Frozen):
+    """A model's metric on every question, by task in the manifest's order."""
+
+    recipe: str
+    sets: tuple[RowSet, ...]
+    env: dict[str, str]
+    tasks: tuple[TaskAnswers, ...]
+
+    def oriented(self) -> list[Values]:
+        """The metric a task, question by question, turned so that higher is better."""
+        return [np.array(t.values) if t.higher_is_better else 1 - np.array(t.values) for t in self.tasks]
+
+
+def read_answers(store: Store, expected: str) -> Answers:
+    """A model's answers by their digest.
+
+    Raises:
+        BadInput: they are gone, or were changed.
+    """
+    found = Answers.model_validate_json(fetch(store, layout.answers(expected)))
+    if digest(found) != expected:
+        raise BadInput(f"store {store.uri}: {layout.answers(expected)} was changed")
+    return found

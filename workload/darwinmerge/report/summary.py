@@ -1,0 +1,211 @@
+"""`summary.json`: an experiment's outcome, for programs and people; made anew from the store after every run."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from darwinmerge.checkpoint.folder import local_path
+from darwinmerge.errors import BadInput
+from darwinmerge.evaluation.answers import Answers, read_answers
+from darwinmerge.evaluation.statistics import bootstrap_interval, mcnemar
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.merge.recipe import Account
+from darwinmerge.pipeline.plan import Outcome, Results, Walk, walk
+from darwinmerge.pipeline.tasks import (
+    Candidate,
+    HealthSummary,
+    MriSummary,
+    Rejected,
+    ScoreSummary,
+    VerdictSummary,
+)
+from darwinmerge.pipeline.worker import Cost
+from darwinmerge.search.genome import GENES
+from darwinmerge.store import Store, layout
+
+MODELS = ("father", "mother", "linear", "child")
+
+
+class TaskScore(Frozen):
+    """One model on one task's rows."""
+
+    task: str
+    metric: str
+    n: int
+    """Questions."""
+    value: float
+    """Mean of the metric, as lm-eval has it."""
+    low: float
+    """Interval of the mean: 95 % bootstrap over questions."""
+    high: float
+
+
+class ModelScores(Frozen):
+    """One model's scores: a parent, the plain average (linear), or the child."""
+
+    model: str
+    search_score: float | None
+    """Weighted mean on search rows. The child was chosen on these: it flatters it."""
+    verdict_score: float | None
+    """Weighted mean on verdict rows, which the search never saw."""
+    search: tuple[TaskScore, ...]
+    verdict: tuple[TaskScore, ...]
+
+
+class Pairs(Frozen):
+    """McNemar's exact test: the child beside another model, question by question, on one task's verdict rows."""
+
+    task: str
+    against: str
+    wins: int
+    """Questions that only the child gets right (or better)."""
+    losses: int
+    """Questions that only the other gets right (or better)."""
+    p: float
+
+
+class StageCost(Frozen):
+    """What a stage took, over all its tasks and all runs of this experiment."""
+
+    stage: str
+    tasks: int
+    seconds: float
+    peak_bytes: int
+    """The greatest resident memory of a worker during a task of this stage."""
+
+
+class ChildFolder(Frozen):
+    """Where the child is."""
+
+    path: str
+    sha256: str
+    """Digest over the SHA-256 of its weight files; `darwin.json` in the folder lists them."""
+    recipe: str
+    """Digest of the recipe that makes these weights from these parents."""
+    accounts: dict[Account, int]
+    """Tensors by what became of them; they add up to all tensors of both parents."""
+
+
+class RunSummary(Frozen):
+    """The outcome of an experiment."""
+
+    name: str
+    store: str
+    outcome: Outcome
+    verdict: VerdictSummary | None
+    """The child against each parent and the plain average, on rows that the search never saw."""
+    models: tuple[ModelScores, ...]
+    pairs: tuple[Pairs, ...]
+    mri: MriSummary | None
+    """The diagnosis; `spread` says how much the prescriptions differ between tensors."""
+    winner: Candidate | None
+    inert_genes: tuple[str, ...]
+    """Genes without an effect on this pair: fixed, not searched."""
+    candidates: int
+    """Children scored."""
+    rejected: int
+    """Children that could not be scored by their own nature."""
+    questions: int
+    """Questions of all scores; those of a recipe that came twice were asked once."""
+    health: HealthSummary | None
+    child: ChildFolder | None
+    environment: dict[str, str]
+    """What moves scores besides the weights; one verdict never mixes two of them."""
+    stages: tuple[StageCost, ...]
+
+
+def build(experiment: Experiment, results: Results, store: Store) -> RunSummary:
+    """The summary of an experiment as far as it is."""
+    seen = walk(experiment, results)
+    winner = seen.winner
+    on_search = dict(seen.parents) | ({"child": winner} if winner else {})
+    answers = {
+        (name, rows): read_answers(store, summary.answers)
+        for rows, scores in (("search", on_search), ("verdict", seen.verdicts))
+        for name, summary in scores.items()
+    }
+    models = tuple(
+        ModelScores(
+            model=name,
+            search_score=on_search[name].score if name in on_search else None,
+            verdict_score=seen.verdicts[name].score if name in seen.verdicts else None,
+            search=_scores(answers.get((name, "search"))),
+            verdict=_scores(answers.get((name, "verdict"))),
+        )
+        for name in MODELS
+    )
+    scored = [result for g in seen.generations for result in g.results]
+    known = [*seen.parents.values(), *seen.verdicts.values(), *(r for r in scored if isinstance(r, ScoreSummary))]
+    return RunSummary(
+        name=experiment.name,
+        store=store.uri,
+        outcome=seen.outcome or Outcome(kind="Failed", reason="Unfinished", message="the run has not ended"),
+        verdict=seen.verdict,
+        models=models,
+        pairs=_pairs(answers),
+        mri=seen.mri,
+        winner=winner.candidate if winner else None,
+        inert_genes=tuple(g for g in GENES if g not in seen.search.active) if seen.search else (),
+        candidates=sum(isinstance(result, ScoreSummary) for result in scored),
+        rejected=sum(isinstance(result, Rejected) for result in scored),
+        questions=sum(summary.n for summary in known),
+        health=seen.health,
+        child=_child(experiment, seen, store),
+        environment=next(iter(answers.values())).env if answers else {},
+        stages=_costs(store),
+    )
+
+
+def _scores(answers: Answers | None) -> tuple[TaskScore, ...]:
+    found = []
+    for task in answers.tasks if answers else ():
+        values = np.array(task.values)
+        low, high = bootstrap_interval([values], [1.0], 0.05, 0)
+        n, mean = len(values), float(values.mean())
+        found.append(TaskScore(task=task.task, metric=task.metric, n=n, value=round(mean, 6), low=low, high=high))
+    return tuple(found)
+
+
+def _pairs(answers: dict[tuple[str, str], Answers]) -> tuple[Pairs, ...]:
+    child = answers.get(("child", "verdict"))
+    found = []
+    for against in MODELS[:3]:
+        other = answers.get((against, "verdict"))
+        if child is None or other is None:
+            continue
+        both = zip(child.tasks, child.oriented(), other.oriented(), strict=True)
+        for task, mine, theirs in both:
+            wins, losses, p = mcnemar(mine, theirs)
+            found.append(Pairs(task=task.task, against=against, wins=wins, losses=losses, p=p))
+    return tuple(found)
+
+
+def _child(experiment: Experiment, seen: Walk, store: Store) -> ChildFolder | None:
+    if not seen.export:
+        return None
+    inside = local_path(store.uri) / layout.child(seen.export.recipe).rstrip("/")
+    path = local_path(experiment.where.output) if seen.published and experiment.where.output else inside
+    return ChildFolder(
+        path=str(path), sha256=seen.export.weights, recipe=seen.export.recipe, accounts=seen.export.accounts
+    )
+
+
+def _costs(store: Store) -> tuple[StageCost, ...]:
+    costs: dict[str, list[Cost]] = {}
+    for stat in store.list(layout.COSTS):
+        try:
+            cost = Cost.model_validate_json(store.read(stat.key))
+        except ValueError as error:
+            raise BadInput(f"store {store.uri}: {stat.key} is damaged ({error}); delete it and run again") from None
+        costs.setdefault(cost.stage, []).append(cost)
+    return tuple(_stage_cost(stage, found) for stage, found in costs.items())
+
+
+def _stage_cost(stage: str, costs: Sequence[Cost]) -> StageCost:
+    return StageCost(
+        stage=stage,
+        tasks=len(costs),
+        seconds=round(sum(cost.seconds for cost in costs), 3),
+        peak_bytes=max(cost.peak_bytes for cost in costs),
+    )
