@@ -1,0 +1,123 @@
+"""A small real world: the tiny Qwen3.5 pair, two of its skills as lm-eval tasks, and one undisturbed run of it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+SKILLS = ("skill_a", "skill_b")
+THINGS_OF_A_RUN = ("costs/", "summary.json", "summary.txt")  # times and places: they differ from run to run
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with a manifest whose store is `store` in it."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "merge.yaml"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def objects(self) -> dict[str, bytes]:
+        """What must be equal between two runs of one experiment, byte for byte."""
+        paths = [path for path in self.store.rglob("*") if path.is_file()]
+        found = {path.relative_to(self.store).as_posix(): path.read_bytes() for path in paths}
+        return {key: data for key, data in found.items() if not key.startswith((*THINGS_OF_A_RUN, ".partial/"))}
+
+    def edit(self, *path: str, value: object) -> None:
+        """Set a field of the manifest's spec."""
+        document = yaml.safe_load(self.manifest.read_text())
+        place = document["spec"]
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = value
+        self.manifest.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def darwin(*arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the `darwin` command as a user would."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line of `darwin`."""
+    return [str(Path(sys.executable).with_name("darwin")), *map(str, arguments)]
+
+
+def make_world(folder: Path, material: Path) -> World:
+    """A manifest for the tiny pair in `folder`: two generations of three children."""
+    pair = material / "parents" / "tiny-qwen35"
+    (folder / "tasks").mkdir(parents=True)
+    for skill in SKILLS:
+        shutil.copy(pair / f"{skill}.jsonl", folder / "tasks")
+        task = {
+            "task": skill,
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": f"{skill}.jsonl"}},
+            "output_type": "multiple_choice",
+            "test_split": "test",
+            "doc_to_text": "text",
+            "doc_to_target": "gold",
+            "doc_to_choice": "choices",
+            "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+            "metadata": {"version": 1.0},
+        }
+        (folder / "tasks" / f"{skill}.yaml").write_text(yaml.safe_dump(task))
+    rows = {"search": {"n": 64}, "verdict": {"n": 150}}
+    spec = {
+        "parents": {who: {"uri": str(pair / who)} for who in ("father", "mother")},
+        "search": {"steps": 40},
+        "evolution": {"steps": 2, "candidates": 3},
+        "evaluation": {
+            "taskFolder": "tasks",
+            "chunk": 32,
+            "threads": 1,
+            "finalists": 2,
+            "tasks": [{"name": skill, **rows} for skill in SKILLS],
+        },
+        "store": {"uri": "store"},
+        "seed": 1,
+    }
+    document = {
+        "apiVersion": "darwinmerge.io/v1alpha1",
+        "kind": "DarwinMerge",
+        "metadata": {"name": "tiny"},
+        "spec": spec,
+    }
+    world = World(folder)
+    world.manifest.write_text(yaml.safe_dump(document, sort_keys=False))
+    return world
+
+
+@pytest.fixture
+def world(tmp_path: Path, material: Path) -> World:
+    """A manifest that nobody has run yet."""
+    return make_world(tmp_path / "world", material)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, material: Path) -> Iterator[World]:
+    """A run that nothing disturbed; tests look at it and don't change it."""
+    world = make_world(tmp_path_factory.mktemp("undisturbed") / "world", material)
+    run = darwin("run", world.manifest)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (world.folder / "stdout").write_text(run.stdout)
+    yield world
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may go online, and nothing needs to."""
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.setitem(os.environ, name, "1")

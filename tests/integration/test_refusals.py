@@ -1,0 +1,76 @@
+"""What must not be run is refused by name, before anything is computed, and loses nothing."""
+
+import shutil
+from pathlib import Path
+
+from tests.integration.conftest import World, darwin
+
+
+def copied(undisturbed: World, world: World) -> World:
+    """The undisturbed run's store under a manifest that may be changed."""
+    shutil.copytree(undisturbed.store, world.store)
+    return world
+
+
+def test_a_store_of_another_experiment(undisturbed: World, world: World) -> None:
+    copied(undisturbed, world)
+    world.manifest.write_text(world.manifest.read_text().replace("name: tiny", "name: other"))
+    run = darwin("run", world.manifest)
+    assert run.returncode == 78
+    assert "belongs to the experiment 'tiny', not to 'other'" in run.stderr
+
+
+def test_a_store_with_other_settings_names_them(undisturbed: World, world: World) -> None:
+    copied(undisturbed, world)
+    world.edit("mri", "weight", value=0.5)
+    world.edit("seed", value=7)
+    run = darwin("run", world.manifest)
+    assert run.returncode == 78
+    assert "spec.mri.weight: 0.7 there, 0.5 here" in run.stderr
+    assert "spec.seed: 1 there, 7 here" in run.stderr
+
+
+def test_a_parent_that_changed_since_the_run_began(undisturbed: World, world: World, material: Path) -> None:
+    copied(undisturbed, world)
+    mother = world.folder / "mother"
+    shutil.copytree(material / "parents/tiny-qwen35/mother", mother)
+    mother.chmod(0o755)
+    weights = mother / "model.safetensors"
+    weights.chmod(0o644)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    world.edit("parents", "mother", "uri", value=str(mother))
+    world.edit("evolution", "steps", value=3)
+    run = darwin("run", world.manifest)
+    assert run.returncode == 65
+    assert f"mother {mother} has changed since this run began" in run.stderr
+
+
+def test_parents_that_no_reader_reaches(world: World) -> None:
+    world.edit("parents", "father", "uri", value="hf://org/model")
+    world.edit("store", "uri", value="s3://bucket/prefix")
+    run = darwin("run", world.manifest)
+    assert run.returncode == 78
+    assert "spec.parents.father.uri: hf://" in run.stderr
+    assert "spec.store.uri: s3://" in run.stderr
+    assert darwin("validate", "-f", world.manifest).returncode == 0
+
+
+def test_a_task_that_does_not_exist_and_a_metric_that_it_has_not(world: World) -> None:
+    tasks = [{"name": "skill_a", "metric": "exact_match,none"}]
+    world.edit("evaluation", "tasks", value=tasks)
+    run = darwin("run", world.manifest)
+    assert run.returncode == 78
+    assert "metric exact_match,none is not one of its means over questions; allowed: acc,none" in run.stderr
+
+
+def test_mistakes_in_a_manifest_are_one_clear_message(world: World) -> None:
+    world.edit("evolution", "candidates", value=1)
+    world.edit("merg", value={})
+    run = darwin("run", world.manifest)
+    assert run.returncode == 78
+    assert "2 mistakes" in run.stderr
+    assert "did you mean 'merge'?" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not world.store.exists()
