@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 SKILLS = ("skill_a", "skill_b")
-THINGS_OF_A_RUN = ("costs/", "summary.json", "summary.txt")  # times and places: they differ from run to run
+TIMES_AND_PLACES = ("costs/", "experiment.json", "summary.", ".partial/")  # they differ from run to run
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,11 @@ class World:
         """What must be equal between two runs of one experiment, byte for byte."""
         paths = [path for path in self.store.rglob("*") if path.is_file()]
         found = {path.relative_to(self.store).as_posix(): path.read_bytes() for path in paths}
-        return {key: data for key, data in found.items() if not key.startswith((*THINGS_OF_A_RUN, ".partial/"))}
+        return {
+            key: data
+            for key, data in found.items()
+            if not key.startswith(TIMES_AND_PLACES) and not key.endswith("darwin-run.json")
+        }
 
     def edit(self, *path: str, value: object) -> None:
         """Set a field of the manifest's spec."""
@@ -107,13 +110,13 @@ def world(tmp_path: Path, material: Path) -> World:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, material: Path) -> Iterator[World]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, material: Path) -> World:
     """A run that nothing disturbed; tests look at it and don't change it."""
     world = make_world(tmp_path_factory.mktemp("undisturbed") / "world", material)
     run = darwin("run", world.manifest)
     assert run.returncode == 0, run.stdout + run.stderr
     (world.folder / "stdout").write_text(run.stdout)
-    yield world
+    return world
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,10 @@ class Run:
 
     def workers(self) -> list[int]:
         try:
-            return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
+            return [
+                int(pid)
+                for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            ]
         except FileNotFoundError:
             return []
 
@@ -118,7 +121,11 @@ def test_killed_at_many_points_the_run_ends_with_the_same_bytes(world: World, un
 
 def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(world: World) -> None:
     process = subprocess.Popen(
-        command("run", world.manifest), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command("run", world.manifest),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     wait_until(lambda: any(key.startswith("scores/") for key in keys(world.store)))
     started = time.monotonic()

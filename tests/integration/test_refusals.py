@@ -1,7 +1,10 @@
 """What must not be run is refused by name, before anything is computed, and loses nothing."""
 
+import json
 import shutil
 from pathlib import Path
+
+import yaml
 
 from tests.integration.conftest import World, darwin
 
@@ -41,6 +44,9 @@ def test_a_parent_that_changed_since_the_run_began(undisturbed: World, world: Wo
     data[-1] ^= 1
     weights.write_bytes(data)
     world.edit("parents", "mother", "uri", value=str(mother))
+    claim = json.loads((world.store / "experiment.json").read_text())
+    claim["parents"][1] = str(mother)  # as if it had lain there from the beginning
+    (world.store / "experiment.json").write_text(json.dumps(claim))
     world.edit("evolution", "steps", value=3)
     run = darwin("run", world.manifest)
     assert run.returncode == 65
@@ -74,3 +80,16 @@ def test_mistakes_in_a_manifest_are_one_clear_message(world: World) -> None:
     assert "did you mean 'merge'?" in run.stderr
     assert "Traceback" not in run.stderr
     assert not world.store.exists()
+
+
+def test_other_parents_under_a_finished_store(undisturbed: World, world: World) -> None:
+    copied(undisturbed, world)
+    father = str(yaml.safe_load(world.manifest.read_text())["spec"]["parents"]["father"]["uri"])
+    moved = world.folder / "moved"
+    shutil.copytree(father, moved)
+    world.edit("parents", "father", "uri", value=str(moved))
+    assert darwin("run", world.manifest).returncode == 0, "the same model at another place is the same parent"
+    world.edit("parents", "mother", "uri", value=father)
+    run = darwin("run", world.manifest)
+    assert run.returncode == 78
+    assert "with other parents than the manifest names" in run.stderr

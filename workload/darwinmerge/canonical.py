@@ -7,12 +7,13 @@ bits of log and exp, and a decision must not.
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 SIGNIFICANT_DIGITS = 12
+DISCRIMINATORS = frozenset({"kind", "model", "stage"})
 
 
 def rounded(x: float) -> float:
@@ -23,10 +24,9 @@ def rounded(x: float) -> float:
 def _told(model: BaseModel, name: str, info: FieldInfo) -> bool:
     """Whether a field is written down: default-valued ones aren't, so that a setting added later changes no digest.
 
-    A literal of one value is a union's discriminator: it tells models apart, so it always is.
+    A union's discriminator tells models apart, so it always is.
     """
-    discriminator = get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
-    return discriminator or getattr(model, name) != info.get_default(call_default_factory=True)
+    return name in DISCRIMINATORS or getattr(model, name) != info.get_default(call_default_factory=True)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -21,8 +22,18 @@ from darwinmerge.errors import BadConfiguration, BadInput
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-SIDE_FILES = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-NOT_COPIED = (INDEX, "darwin.json")  # of a folder's side files, what a child writes itself
+SIDE_FILES = (  # what goes with the weights; other files of a folder (cards, logs, code) are not the model's
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.jinja",
+    "chat_template.json",
+    "*processor_config.json",
+)
 
 
 @dataclass(frozen=True)
@@ -45,31 +56,41 @@ class ModelFolder:
         self.path = path
         if not path.is_dir():
             raise BadInput(f"{path}: no such model folder; check the URI under spec.parents")
-        self.tensors: Mapping[str, Located] = {}
+        promised = self._index()
         located: dict[str, Located] = {}
-        for file in self._weight_files():
+        for file in self._weight_files(set(promised.values())):
             for info in _read_header(file).values():
                 if info.name in located:
                     raise BadInput(f"{file}: tensor {info.name} is also in {located[info.name].file.name}")
                 located[info.name] = Located(info, file)
-        self.tensors = dict(sorted(located.items()))
+        for name, holder in promised.items():
+            if name not in located or located[name].file.name != holder:
+                raise BadInput(f"{path / INDEX}: tensor {name} is not in {holder}; download both again")
+        self.tensors: Mapping[str, Located] = dict(sorted(located.items()))
         if not self.tensors:
             raise BadInput(f"{path}: no tensors in it")
         self._maps: dict[Path, np.memmap[Any, np.dtype[np.uint8]]] = {}
 
-    def _weight_files(self) -> list[Path]:
+    def _index(self) -> dict[str, str]:
+        """Which file the index says holds each tensor; empty where there is no index."""
         index = self.path / INDEX
-        if index.exists():
-            try:
-                names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise BadInput(f"{index}: not a weight index: {error}") from None
-            for name in names:
-                if not isinstance(name, str) or name != Path(name).name or not name.endswith(".safetensors"):
-                    raise BadInput(f"{index}: names a file outside its folder, or not safetensors: {name!r}")
-                if not (self.path / name).is_file():
-                    raise BadInput(f"{self.path / name}: missing, though {INDEX} names it; download it again")
-            return [self.path / name for name in names]
+        if not index.exists():
+            return {}
+        try:
+            promised = json.loads(index.read_text())["weight_map"]
+            names = sorted(set(promised.values()))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"{index}: not a weight index: {error}") from None
+        for name in names:
+            if not isinstance(name, str) or name != Path(name).name or not name.endswith(".safetensors"):
+                raise BadInput(f"{index}: names a file outside its folder, or not safetensors: {name!r}")
+            if not (self.path / name).is_file():
+                raise BadInput(f"{self.path / name}: missing, though {INDEX} names it; download it again")
+        return dict(promised)
+
+    def _weight_files(self, promised: set[str]) -> list[Path]:
+        if promised:
+            return [self.path / name for name in sorted(promised)]
         if (self.path / SINGLE).is_file():
             return [self.path / SINGLE]
         if any(self.path.glob("*.bin")) or any(self.path.glob("*.pt*")):
@@ -97,7 +118,7 @@ class ModelFolder:
         """
         try:
             config = json.loads((self.path / "config.json").read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadInput(f"{self.path / 'config.json'}: {error}; a model folder has it") from None
         if not isinstance(config, dict):
             raise BadInput(f"{self.path / 'config.json'}: not a JSON object")
@@ -105,8 +126,7 @@ class ModelFolder:
 
     def side_files(self) -> list[Path]:
         """Config, tokenizer, chat template and generation config: what a child copies from Father."""
-        found = {path for pattern in SIDE_FILES for path in self.path.glob(pattern)}
-        return sorted(path for path in found if path.name not in NOT_COPIED)
+        return sorted({path for pattern in SIDE_FILES for path in self.path.glob(pattern) if path.is_file()})
 
     @cached_property
     def pin(self) -> str:
@@ -147,7 +167,7 @@ def local_path(uri: str) -> Path:
     if not found:
         return Path(uri)
     if scheme == "file":
-        return Path("/" + rest.lstrip("/"))
+        return Path("/" + unquote(rest).lstrip("/"))
     remedy = "download the folder and give its path"
     raise BadConfiguration(f"{uri}: models can't be read from {scheme}:// in this version; {remedy}")
 

@@ -92,6 +92,8 @@ def _tensor(name: str, entry: Any, base: int, where: str, bad: Any) -> TensorInf
     def whole(values: Any) -> bool:
         return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
 
+    if any(0xD800 <= ord(letter) <= 0xDFFF for letter in name):
+        raise bad(f"tensor {name!r}: its name is not Unicode text")
     match entry:
         case {"dtype": str(dtype), "shape": shape, "data_offsets": [start, stop]} if whole(shape) and whole(
             [start, stop]

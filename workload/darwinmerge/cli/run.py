@@ -12,8 +12,9 @@ from darwinmerge.cli.view import Terminal
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment, experiment_of, require_local
 from darwinmerge.experiment.load import load
+from darwinmerge.pipeline.claim import recorded
 from darwinmerge.pipeline.plan import plan
-from darwinmerge.pipeline.runner import Runner, recorded
+from darwinmerge.pipeline.runner import Runner
 from darwinmerge.report.lines import title
 from darwinmerge.store import layout, open_store
 

@@ -71,7 +71,7 @@ def partition(
     left = [row for row in _ordered(search, families, seed) if families[_key(row)] not in taken]
 
     again = task.search.fresh if isinstance(task.search.fresh, int) else None
-    n = task.search.n if isinstance(task.search.n, int) else len(left) - (again or 0)
+    n = task.search.n if isinstance(task.search.n, int) else max(1, len(left) - (again or 0))
     fresh = left[n : n + (again or n)]
     if again is None and len(fresh) < n:
         fresh = []  # Same: as many as there are search rows, or none

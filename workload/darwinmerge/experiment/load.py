@@ -7,7 +7,6 @@ file: no parents, no network, no torch.
 import difflib
 import json
 import types
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -23,14 +22,17 @@ from darwinmerge.experiment.manifest import Manifest
 class _Loader(yaml.SafeLoader):
     """YAML without the two surprises that hurt here: duplicate keys, and dates."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise BadConfiguration(f"line {key.start_mark.line + 1}: a key must be a word")
             if key.value in seen:
                 line = key.start_mark.line + 1
                 raise BadConfiguration(f"line {line}: the key '{key.value}' stands twice in one mapping; remove one")
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -56,18 +58,32 @@ def parse(text: str, source: str = "manifest") -> Manifest:
     """The manifest in `text`; see `load`."""
     try:
         documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadConfiguration(f"{source}: not YAML: {error}") from error
     except BadConfiguration as error:
         raise BadConfiguration(f"{source}: {error}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise BadConfiguration(f"{source}: expected one YAML document with a DarwinMerge, found {len(documents)}")
     try:
-        return Manifest.model_validate_json(json.dumps(documents[0], default=str), strict=True)
+        document = json.dumps(documents[0], default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadConfiguration(f"{source}: it holds what JSON can't say: {error}") from None
+    try:
+        return Manifest.model_validate_json(document, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        lines = sorted(dict.fromkeys(_line(details) for details in error.errors(include_url=False)))
+        lines = sorted(dict.fromkeys(_line(details) for details in _telling(error)))
         many = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise BadConfiguration("\n  ".join([f"{source}: {many}", *lines])) from None
+
+
+def _telling(error: ValidationError) -> list[ErrorDetails]:
+    """All mistakes but one kind: a list is called too short where it only lost its mistaken items."""
+    found = error.errors(include_url=False)
+
+    def inside(place: tuple[int | str, ...]) -> bool:
+        return any(len(d["loc"]) > len(place) and d["loc"][: len(place)] == place for d in found)
+
+    return [d for d in found if d["type"] != "too_short" or not inside(d["loc"])]
 
 
 def _line(details: ErrorDetails) -> str:

@@ -107,7 +107,7 @@ class Mri(Frozen):
     """Share of the diagnosis in a tensor's final ratio; the genome has the rest. 0 and 1 are useful ablations."""
     bins: Annotated[int, Field(ge=2, le=65536)] = 256
     """Bins of the histogram whose entropy is taken, over the tensor's own minimum to maximum."""
-    entropy_base: Annotated[float, Field(gt=1)] = 2.0
+    entropy_base: Annotated[Number, Field(gt=1)] = 2.0
     """Base of the entropy's logarithm; 2 gives bits."""
     score: Score = Score()
     """Weights of the three figures in a tensor's score."""

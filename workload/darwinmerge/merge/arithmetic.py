@@ -14,7 +14,7 @@ import numpy as np
 from darwinmerge.checkpoint.dtypes import BF16_NAN, DTYPES, Bits, narrow, widen
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.merge import mask
-from darwinmerge.merge.recipe import COPIES_MOTHER, Decision, Recipe
+from darwinmerge.merge.recipe import Decision, Recipe
 
 BLOCK = 1 << 20  # elements merged at a time: a few MB, whatever the tensor
 
@@ -85,7 +85,7 @@ def merged_blocks(decision: Decision, recipe: Recipe, father: ModelFolder, mothe
     """The child's tensor, flat, block by block: merged, or copied from the parent that the decision names."""
     name = decision.name
     if decision.account != "merged":
-        yield (mother if decision.account in COPIES_MOTHER else father).bits(name)
+        yield (mother if decision.source == "mother" else father).bits(name)
         return
     a, b = father.bits(name), mother.bits(name)
     dtypes = father.info(name).dtype, mother.info(name).dtype
@@ -105,7 +105,7 @@ def merged_blocks(decision: Decision, recipe: Recipe, father: ModelFolder, mothe
 
 def merged_tensor(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> tuple[Bits, str]:
     """The child's tensor, flat, and its dtype."""
-    source = mother if decision.account in COPIES_MOTHER else father
+    source = mother if decision.source == "mother" else father
     blocks = list(merged_blocks(decision, recipe, father, mother))
     dtype = source.info(decision.name).dtype
     return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty(0, DTYPES[dtype].bits)])), dtype

@@ -27,7 +27,7 @@ Account = Literal[
     "only-in-mother",
     "not-a-weight",
 ]
-COPIES_MOTHER = ("transplanted-mother", "only-in-mother")
+Parent = Literal["father", "mother"]
 
 
 class Decision(Frozen):
@@ -35,6 +35,7 @@ class Decision(Frozen):
 
     name: str
     account: Account
+    source: Parent = "father"  # whose tensor it is a copy of, or whose dtype it has
     ratio: float = 0.0  # final ratio where the account is `merged`: 0 is Father, 1 is Mother
 
 
@@ -77,18 +78,19 @@ class Mixing(Frozen):
     merge: Merge
 
 
-def _decide(row: TensorRow, ratio: float | Literal["father", "mother"], settings: Merge) -> Decision:
-    if row.presence == "not-a-weight" or row.presence == "identical":
-        return Decision(name=row.name, account=row.presence)
+def _decide(row: TensorRow, ratio: float | Parent, settings: Merge) -> Decision:
+    if row.only and settings.one_sided == "Fail":
+        lack = "mother" if row.only == "father" else "father"
+        raise BadInput(
+            f"tensor {row.name}: {row.only} has it, {lack} hasn't; spec.merge.oneSided: Keep takes it over unchanged"
+        )
     if row.presence != "both":
-        if settings.one_sided == "Fail":
-            have, lack = ("father", "mother") if row.presence == "only-in-father" else ("mother", "father")
-            raise BadInput(
-                f"tensor {row.name}: {have} has it, {lack} hasn't; spec.merge.oneSided: Keep takes it over unchanged"
-            )
-        return Decision(name=row.name, account=row.presence)
-    if ratio == "father" or ratio == "mother":
-        return Decision(name=row.name, account=f"transplanted-{ratio}")
+        other: Parent = "mother" if ratio == "mother" and row.presence == "not-a-weight" else "father"
+        return Decision(name=row.name, account=row.presence, source=row.only or other)
+    if ratio == "father":
+        return Decision(name=row.name, account="transplanted-father")
+    if ratio == "mother":
+        return Decision(name=row.name, account="transplanted-mother", source="mother")
     return Decision(name=row.name, account="merged", ratio=rounded(ratio))
 
 
@@ -101,7 +103,7 @@ def child_recipe(rows: Sequence[TensorRow], genome: Genome, pins: Pins, mixing: 
 
     merge = mixing.merge
 
-    def ratio(row: TensorRow) -> float | Literal["father", "mother"]:
+    def ratio(row: TensorRow) -> float | Parent:
         if row.flag == "" and row.ratio_b < merge.transplant.below:
             return "father"
         if row.flag == "" and row.ratio_b > merge.transplant.above:
@@ -115,7 +117,7 @@ def child_recipe(rows: Sequence[TensorRow], genome: Genome, pins: Pins, mixing: 
 
 def linear_recipe(rows: Sequence[TensorRow], share: float, pins: Pins, merge: Merge) -> Recipe:
     """The plain weighted average, `share` of Mother in every tensor; share 0 is Father, 1 is Mother, exactly."""
-    extremes: dict[float, Literal["father", "mother"]] = {0.0: "father", 1.0: "mother"}
+    extremes: dict[float, Parent] = {0.0: "father", 1.0: "mother"}
     decisions = tuple(_decide(row, extremes.get(share, share), merge) for row in rows)
     return _recipe(pins, 0, 1.0, "None", decisions)
 

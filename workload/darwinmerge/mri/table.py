@@ -31,6 +31,7 @@ class TensorRow(Frozen):
     shape: tuple[int, ...]  # the same in both parents where both have it
     dtype: str  # Father's where he has it: the child's
     presence: Presence
+    only: Literal["", "father", "mother"] = ""  # the one parent that has it
     father: Figures = Figures()
     mother: Figures = Figures()
     ratio_b: float = 0.5  # the prescription: score_b / (score_a + score_b); higher: Mother is better
@@ -102,6 +103,7 @@ def _row(name: str, father: ModelFolder, mother: ModelFolder, settings: Mri) -> 
         shape=info.shape,
         dtype=info.dtype,
         presence=presence,
+        only="" if a and b else "father" if a else "mother",
         father=of_father if a else Figures(),
         mother=of_mother if b else Figures(),
         ratio_b=ratio_b,
@@ -144,12 +146,15 @@ def from_parquet(data: bytes, expected: str) -> tuple[TensorRow, ...]:
     """The MRI table in a Parquet file.
 
     Raises:
-        BadInput: its rows are not those of the digest `expected`.
+        BadInput: it can't be read, or its rows are not those of the digest `expected`.
     """
     import pyarrow.parquet as pq
 
-    records: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
-    rows = tuple(TensorRow.model_validate(record) for record in records)
+    try:
+        records: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+        rows = tuple(TensorRow.model_validate(record) for record in records)
+    except (OSError, ValueError) as error:  # pyarrow's errors and pydantic's are among them
+        raise BadInput(f"the stored MRI table can't be read ({type(error).__name__}); it was changed") from None
     if table_digest(rows) != expected:
         raise BadInput(f"the stored MRI table is not the one recorded (digest {expected[:16]}); it was changed")
     return rows

@@ -60,7 +60,7 @@ def _stage(seen: Walk) -> str:
         asked = [task.inputs for task in seen.ready if isinstance(task.inputs, ScoreInputs)]
         if any(inputs.generation for inputs in asked):
             return f"generation {len(seen.generations)}"
-        return "finalists" if seen.generations else "parents and Phase 1"
+        return "finalists" if any("fresh" in inputs.sets for inputs in asked) else "parents and Phase 1"
     if seen.verdict is None:
         return "verdict"
     return "publishing" if seen.health else "health check"
@@ -72,7 +72,8 @@ def _questions(experiment: Experiment, seen: Walk) -> tuple[int, int]:
         return 0, 0
     evaluation, evolution = experiment.spec.evaluation, experiment.spec.evolution
     search, fresh, verdict = (_sum(seen.rows.counts, name) for name in ("search", "fresh", "verdict"))
-    finalists = evaluation.finalists if fresh and evaluation.finalists > 1 else 0
+    most = min(evaluation.finalists, evolution.steps * evolution.candidates)
+    finalists = most if most > 1 and all(count.fresh for count in seen.rows.counts) else 0
     total = search * (evolution.steps * evolution.candidates + 3) + fresh * finalists + verdict * 4
     scored = sum(isinstance(result, ScoreSummary | Rejected) for g in seen.generations for result in g.results)
     done = search * (scored + len(seen.parents)) + fresh * len(seen.finalists) + verdict * len(seen.verdicts)

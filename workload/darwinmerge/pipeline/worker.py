@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from darwinmerge.errors import DarwinError, ExitCode, VersionSkew
+from darwinmerge.errors import BadConfiguration, DarwinError, ExitCode, VersionSkew
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import (
@@ -95,6 +95,10 @@ def _result(task: Task, place: Place, last_try: bool) -> Result:
     candidate = candidate_of(task.inputs)
     try:
         summary, artefacts = _stage(task, place, last_try)
+    except ModuleNotFoundError as error:
+        raise BadConfiguration(
+            f"{task.stage} needs the package {error.name}, which isn't installed: pip install 'darwinmerge[torch,eval]'"
+        ) from error
     except Rejection as rejection:
         return Rejected(task=task.id, reason=rejection.reason, message=rejection.message, candidate=candidate)
     except OtherGenomes as other:

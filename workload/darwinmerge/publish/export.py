@@ -12,8 +12,6 @@ from darwinmerge.publish.record import Record, versions
 from darwinmerge.publish.shards import content, file_name, index, source_info, split
 from darwinmerge.store import Ref, layout
 
-RECORD = "darwin.json"
-
 
 def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary, tuple[Ref, ...]]:
     """Write weights, Father's config and tokenizer, the record, and the index last."""
@@ -46,7 +44,7 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
     )
     for path in father.side_files():
         place.leave(folder + path.name, path.read_bytes())
-    place.leave(folder + RECORD, record.model_dump_json(by_alias=True, indent=1).encode())
+    place.leave(folder + layout.CHILD_RECORD, record.model_dump_json(by_alias=True, indent=1).encode())
     last = place.leave(folder + INDEX, index(shards, total))
     summary = ExportSummary(
         recipe=recipe.id, weights=digest(files), files=len(files), bytes=total, accounts=recipe.accounts()
@@ -56,7 +54,7 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
 
 def read_record(place: Place, recipe: str) -> Record:
     """The record of an exported child."""
-    return Record.model_validate(json.loads(place.fetch(layout.child(recipe) + RECORD)))
+    return Record.model_validate(json.loads(place.fetch(layout.child(recipe) + layout.CHILD_RECORD)))
 
 
 def _stored(place: Place, key: str) -> Ref:

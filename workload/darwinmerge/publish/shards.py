@@ -8,14 +8,14 @@ from darwinmerge.checkpoint.dtypes import DTYPES
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.header import TensorInfo, build_header
 from darwinmerge.merge.arithmetic import merged_blocks
-from darwinmerge.merge.recipe import COPIES_MOTHER, Decision, Recipe
+from darwinmerge.merge.recipe import Decision, Recipe
 
 Shard = tuple[Decision, ...]
 
 
 def source_info(decision: Decision, father: ModelFolder, mother: ModelFolder) -> TensorInfo:
     """Dtype and shape of the child's tensor: Father's, unless it is taken from Mother."""
-    return (mother if decision.account in COPIES_MOTHER else father).info(decision.name)
+    return (mother if decision.source == "mother" else father).info(decision.name)
 
 
 def split(recipe: Recipe, father: ModelFolder, mother: ModelFolder, limit: int) -> list[Shard]:

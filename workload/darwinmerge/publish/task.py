@@ -1,8 +1,10 @@
 """Publication as a task: the model card, and the folder where the manifest wants it."""
 
 import contextlib
+import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from darwinmerge.checkpoint.folder import local_path
@@ -10,7 +12,7 @@ from darwinmerge.errors import BadConfiguration
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
 from darwinmerge.publish.card import card
-from darwinmerge.publish.export import RECORD, read_record
+from darwinmerge.publish.export import read_record
 from darwinmerge.store import Ref, layout
 
 CARD = "README.md"
@@ -21,15 +23,30 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
     folder = layout.child(inputs.recipe)
     text = card(inputs.title, read_record(place, inputs.recipe), inputs.verdict, inputs.health)
     layout.replace_view(place.store, folder + CARD, text.encode())
+    layout.replace_view(place.store, folder + layout.CHILD_RUN, _circumstances(inputs.title, place))
     keys = [stat.key for stat in place.store.list(folder)]
     if place.where.output:
         _copy(keys, folder, local_path(place.where.output), place)
     return PublishSummary(files=len(keys)), ()
 
 
+def _circumstances(title: str, place: Place) -> bytes:
+    """Times and places, apart from the record, which is the same wherever and whenever the child is made."""
+    where = place.where
+    told = {
+        "experiment": title,
+        "father": where.father,
+        "mother": where.mother,
+        "store": where.store,
+        "output": where.output,
+        "published": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return json.dumps(told, indent=1).encode()
+
+
 def _copy(keys: list[str], folder: str, target: Path, place: Place) -> None:
     """Copy beside the target and rename, so that the target is never half a model."""
-    if target.exists() and not (target / RECORD).exists() and any(target.iterdir()):
+    if target.exists() and not (target / layout.CHILD_RECORD).exists() and any(target.iterdir()):
         raise BadConfiguration(
             f"spec.output.uri: {target} exists and holds something else than a child; empty it or choose another"
         )
@@ -52,8 +69,3 @@ def _copy(keys: list[str], folder: str, target: Path, place: Place) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def published(output: str) -> bool:
-    """Whether a child stands at the output; a person may have moved it since it was published."""
-    return (local_path(output) / RECORD).exists()

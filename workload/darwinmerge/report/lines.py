@@ -68,7 +68,7 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
         case MriSummary() as s:
             informative = "informative" if s.informative else "not informative: the prescriptions hardly differ"
             flags = f", {s.degenerate} degenerate" if s.degenerate else ""
-            return f"{what}: {s.tensors} tensors, {s.differing} differ{flags}; spread {s.spread:.4f}, {informative}"
+            return f"{what}: {s.tensors} tensors, {s.differing} differ{flags}; spread {s.spread:.2g}, {informative}"
         case SearchSummary() as s:
             inert = ", ".join(gene for gene in GENES if gene not in s.active)
             fixed = f"; without effect, so fixed: {inert}" if inert else ""

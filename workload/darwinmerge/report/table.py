@@ -34,7 +34,8 @@ def _scores(summary: RunSummary) -> Table:
     searched = [(model.search, model.search_score) for model in summary.models]
     judged = [(model.verdict, model.verdict_score) for model in summary.models]
     for rows, columns in (("search", searched), ("verdict", judged)):
-        for i, task in enumerate(max((scores for scores, _ in columns), key=len)):
+        known = next((scores for scores, _ in columns if scores), ())
+        for i, task in enumerate(known):
             cells = [_cell(scores[i]) if scores else "-" for scores, _ in columns]
             table.add_row(f"{task.task}\n[dim]{task.n} {rows} rows[/dim]", *cells)
         means = ["-" if mean is None else f"{mean:.3f}" for _, mean in columns]
@@ -76,7 +77,7 @@ def _places(summary: RunSummary) -> list[str]:
     lines = [""]
     if summary.mri:
         word = "informative" if summary.mri.informative else "not informative"
-        lines.append(f"MRI spread: {summary.mri.spread:.4f} ({word})")
+        lines.append(f"MRI spread: {summary.mri.spread:.2g} ({word})")
     if summary.health:
         flagged = f" ({', '.join(summary.health.flagged)})" if summary.health.flagged else ""
         lines.append(f"Health:     {summary.health.status}{flagged}")

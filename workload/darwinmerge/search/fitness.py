@@ -35,7 +35,8 @@ class Heuristic:
         self._gene = np.array([GENES.index(gene_of(row.kind)) for row in differ], dtype=np.intp)
         self._mri = mixing.mri_weight * prescribed
         self._share = 1 - mixing.mri_weight
-        self._transplanted = np.where(prescribed < below, 0.0, np.where(prescribed > above, 1.0, np.nan))
+        copied = np.where(prescribed < below, 0.0, np.where(prescribed > above, 1.0, np.nan))
+        self._transplanted = np.where([row.flag != "" for row in differ], np.nan, copied)  # flagged: never copied
         self._settings = settings
 
     def __call__(self, genome: Genome) -> float:

@@ -49,7 +49,8 @@ def active_genes(rows: Sequence[TensorRow], transplant: Transplant, mri_weight: 
     A ratio gene needs a tensor of its kind that differs and isn't transplanted, and an MRI weight below 1;
     density_b needs any such tensor; density_a has no effect while Father is the base.
     """
-    merged = [r for r in rows if r.presence == "both" and transplant.below <= r.ratio_b <= transplant.above]
+    differ = [row for row in rows if row.presence == "both"]
+    merged = [r for r in differ if r.flag or transplant.below <= r.ratio_b <= transplant.above]
     found = {gene_of(row.kind) for row in merged} if mri_weight < 1 else set()
     return tuple(gene for gene in GENES if gene in found or (gene == "density_b" and merged))
 

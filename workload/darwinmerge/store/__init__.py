@@ -1,6 +1,7 @@
 """The one interface to where an experiment lives, and its layout."""
 
 from pathlib import Path
+from urllib.parse import unquote
 
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.store.base import Ref, Stat, Store
@@ -19,7 +20,7 @@ def open_store(uri: str) -> Store:
     if not found:
         return FileStore(Path(uri))
     if scheme == "file":
-        return FileStore(Path("/" + rest.lstrip("/")))
+        return FileStore(Path("/" + unquote(rest).lstrip("/")))
     raise BadConfiguration(f"store {uri}: '{scheme}://' can't be a store in this version; use a path or file://")
 
 

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
 from darwinmerge.store.base import Ref, Stat
@@ -42,7 +43,8 @@ class FileStore:
     def head(self, key: str) -> Stat | None:
         """See `Store.head`."""
         try:
-            return Stat(key=key, size=self.path(key).stat().st_size)
+            found = self.path(key).stat()
+            return Stat(key=key, size=found.st_size) if S_ISREG(found.st_mode) else None
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -53,8 +55,8 @@ class FileStore:
         try:
             with self.path(key).open("rb") as file:
                 file.seek(start)
-                return file.read(-1 if stop is None else stop - start)
-        except FileNotFoundError:
+                return file.read(-1 if stop is None else max(0, stop - start))
+        except (FileNotFoundError, IsADirectoryError):
             raise KeyError(key) from None
         except OSError as error:
             raise self._named(error, key) from error

@@ -13,8 +13,8 @@
     summary.json, summary.txt         the outcome, made anew at the end of every run
 
 Keys hold 16 hex digits of a digest; the whole digest stands inside, and is checked on reading. Nothing that
-changes from run to run (times, hosts) stands in any object but `experiment.json`, `costs/` and the summaries:
-two runs of an experiment can be compared byte for byte.
+changes from run to run (times, places) stands in any object but `experiment.json`, `costs/`, the summaries and a
+child's `darwin-run.json`: two runs of an experiment can be compared byte for byte.
 """
 
 from darwinmerge.store.base import Store
@@ -24,6 +24,8 @@ SHORT = 16
 EXPERIMENT = "experiment.json"
 SUMMARY = "summary.json"
 SUMMARY_TEXT = "summary.txt"
+CHILD_RECORD = "darwin.json"  # in a child's folder: what it is made of
+CHILD_RUN = "darwin-run.json"  # beside it: when and where it was made
 RESULTS = "results/"
 COSTS = "costs/"
 
