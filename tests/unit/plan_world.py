@@ -55,6 +55,7 @@ from darwinmerge.search.genome import GENES, INERT, Genome
 from darwinmerge.store.base import Ref
 
 LABELS: tuple[Label, ...] = ("ChildBeatsBoth", "BeatsFather", "BeatsMother", "NoSignificantDifference", "Worse")
+MANY = 500  # plans, far more than any run here needs
 DOOM = "the model answers with log-likelihoods that are NaN or infinite"
 
 Part = Literal[
@@ -307,7 +308,7 @@ def steps_of(
     """
     known: dict[TaskId, Result] = dict(results)
     flight: dict[TaskId, Task] = {}
-    while True:
+    for _ in range(MANY):
         now = plan(x, known)
         if now.outcome:
             yield now, known, []
@@ -320,6 +321,7 @@ def steps_of(
         for task in finished:
             del flight[task.id]
             known[task.id] = world.answer(task)
+    raise AssertionError(f"after {MANY} plans the run has no outcome; ready: {[part(task) for task in now.ready]}")
 
 
 def run(
@@ -336,7 +338,7 @@ def run(
             asked[task.id] = task
         if now.outcome:
             return Run(known, asked, now.outcome, walk(x, known))
-    raise AssertionError("a plan without an outcome was the last")
+    raise AssertionError("unreachable")
 
 
 def without(run: Run, seed: int, share: float) -> dict[TaskId, Result]:

@@ -74,6 +74,13 @@ def test_of_equals_the_first_is_best_and_a_failure_never_is(scores: Scores, best
     assert Box(ACTIVE, Bounds()).distance(genomes[0], ELITES[best]) < 1e-4
 
 
+def test_elites_are_not_told_to_cmaes_only_the_best_of_them_counts() -> None:
+    one, other = (0.1, 0.9, 0.4, 0.3), (0.8, 0.9, 0.0, None)
+    assert propose(2, ELITES, [(ELITES[:4], one)], ACTIVE, spec()) == propose(
+        2, ELITES, [(ELITES[:4], other)], ACTIVE, spec()
+    )
+
+
 def test_genes_without_effect_stay_fixed() -> None:
     for genomes, _ in live(spec(), 4)[1:]:
         assert {(genome.ratio, genome.embed, genome.density_a) for genome in genomes} == {(0.5, 0.5, 1.0)}

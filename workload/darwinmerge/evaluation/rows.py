@@ -72,11 +72,12 @@ def partition(
 
     again = task.search.fresh if isinstance(task.search.fresh, int) else None
     n = task.search.n if isinstance(task.search.n, int) else max(1, len(left) - (again or 0))
-    fresh = left[n : n + (again or n)]
+    asked = {families[_key(row)] for row in left[:n]}
+    fresh = [row for row in left[n:] if families[_key(row)] not in asked][: again or n]
     if again is None and len(fresh) < n:
         fresh = []  # Same: as many as there are search rows, or none
-    asked = {"verdict": (wanted, chosen), "search": (n, left[:n]), "search.fresh": (again or 0, fresh)}
-    for name, (number, found) in asked.items():
+    wishes = {"verdict": (wanted, chosen), "search": (n, left[:n]), "search.fresh": (again or 0, fresh)}
+    for name, (number, found) in wishes.items():
         if len(found) < number or (name != "search.fresh" and not found):
             raise BadInput(
                 f"task {task.name}: {name} asks for {number} rows, {len(found)} are left (the data has {len(search)} "

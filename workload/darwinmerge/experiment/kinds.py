@@ -31,7 +31,7 @@ DEFAULT_KINDS: tuple[KindRule, ...] = (
     KindRule(pattern=r"(^|\.)mtp\.", kind="mtp"),
     KindRule(pattern=r"(^|\.)(visual|vision|vision_tower|vision_model)\.", kind="vision"),
     KindRule(pattern=r"(^|\.)(embed_tokens|wte|lm_head|output_embeddings)\.", kind="embedding"),
-    KindRule(pattern=r"(^|\.)[^.]*attn[^.]*\.", kind="attention"),
+    KindRule(pattern=r"(attn|(^|\.)attention)[^.]*(\.|$)", kind="attention"),
     KindRule(pattern=r"(^|\.)(mlp|experts|feed_forward)\.", kind="ffn"),
     KindRule(pattern=r"norm", kind="norm"),
 )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from darwinmerge.experiment.kinds import DEFAULT_KINDS, KindRule
-from darwinmerge.experiment.types import Count, Frozen, Number, Positive, Share
+from darwinmerge.experiment.types import Count, Frozen, NotNegative, Number, Positive, Share
 
 SCHEMES = ("file", "s3", "hf", "pvc")
 MAX_CANDIDATES = 48  # of one generation: its genomes must fit into a 4 KiB termination message
@@ -90,11 +90,11 @@ class Parents(Frozen):
 class Score(Frozen):
     """Weights of the diagnostic score: entropy x 0.5 + std x 0.3 + min(norm, 100) x 0.002."""
 
-    entropy: Number = 0.5
+    entropy: NotNegative = 0.5
     """Weight of the Shannon entropy."""
-    std: Number = 0.3
+    std: NotNegative = 0.3
     """Weight of the standard deviation."""
-    norm: Number = 0.002
+    norm: NotNegative = 0.002
     """Weight of the L2 norm."""
     norm_cap: Positive = 100.0
     """The L2 norm counts up to this value."""

@@ -30,5 +30,6 @@ def _decimal(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_decimal), Field(allow_inf_nan=False)]
 Share = Annotated[float, BeforeValidator(_decimal), Field(ge=0, le=1)]
+NotNegative = Annotated[float, BeforeValidator(_decimal), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, BeforeValidator(_decimal), Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

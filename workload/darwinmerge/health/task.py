@@ -29,6 +29,9 @@ def health(inputs: HealthInputs, place: Place) -> tuple[HealthSummary, tuple[Ref
         figures[name] = measure(child.bits(name), child.info(name).dtype, inputs.mri)
         place.tell(len(figures), len(child.tensors))
         place.pause()
+    missing = [row.name for row in place.table(inputs.table) if row.name not in figures]
+    if missing:
+        raise BadInput(f"{child.path}: tensors are missing from it: {', '.join(missing[:5])}; delete it and run again")
     table = compare(place.table(inputs.table), figures, inputs.mri.score, inputs.health)
     name = digest(table)
     flagged = [f"{layer.layer}: {layer.flag}" for layer in table.layers if layer.flag]

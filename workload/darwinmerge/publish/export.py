@@ -1,6 +1,5 @@
 """The winner, written to the store as a Hugging Face folder, file by file; a repeated export goes on after the last."""
 
-import hashlib
 import json
 
 from darwinmerge.canonical import digest
@@ -10,7 +9,7 @@ from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import ExportInputs, ExportSummary
 from darwinmerge.publish.record import Record, versions
 from darwinmerge.publish.shards import content, file_name, index, source_info, split
-from darwinmerge.store import Ref, layout
+from darwinmerge.store import Ref, layout, stored_ref
 
 
 def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary, tuple[Ref, ...]]:
@@ -23,7 +22,7 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
     for number, shard in enumerate(shards, 1):
         key = folder + file_name(number, len(shards))
         if place.store.head(key):
-            refs.append(_stored(place, key))
+            refs.append(stored_ref(place.store, key))
         else:
             refs.append(place.store.put_shard(key, content(shard, recipe, father, mother)))
         place.tell(number, len(shards))
@@ -55,11 +54,3 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
 def read_record(place: Place, recipe: str) -> Record:
     """The record of an exported child."""
     return Record.model_validate(json.loads(place.fetch(layout.child(recipe) + layout.CHILD_RECORD)))
-
-
-def _stored(place: Place, key: str) -> Ref:
-    sha, size, start = hashlib.sha256(), 0, 0
-    while part := place.store.read(key, start, start + (1 << 24)):
-        sha.update(part)
-        start = size = start + len(part)
-    return Ref(key=key, sha256=sha.hexdigest(), size=size)

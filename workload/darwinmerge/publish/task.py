@@ -13,7 +13,7 @@ from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
 from darwinmerge.publish.card import card
 from darwinmerge.publish.export import read_record
-from darwinmerge.store import Ref, layout
+from darwinmerge.store import READ_SIZE, Ref, layout
 
 CARD = "README.md"
 
@@ -57,7 +57,7 @@ def _copy(keys: list[str], folder: str, target: Path, place: Place) -> None:
         for done, key in enumerate(keys, 1):
             with (partial / key.removeprefix(folder)).open("wb") as file:
                 start = 0
-                while part := place.store.read(key, start, start + (1 << 24)):
+                while part := place.store.read(key, start, start + READ_SIZE):
                     file.write(part)
                     start += len(part)
             place.tell(done, len(keys))

@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from darwinmerge.errors import BadConfiguration, BadInput
-from darwinmerge.store.base import Ref, Stat, Store
+from darwinmerge.store.base import READ_SIZE, Ref, Stat, Store, stored_ref
 from darwinmerge.store.file import FileStore
 
-__all__ = ["FileStore", "Ref", "Stat", "Store", "fetch", "open_store"]
+__all__ = ["READ_SIZE", "FileStore", "Ref", "Stat", "Store", "fetch", "open_store", "stored_ref"]
 
 
 def open_store(uri: str) -> Store:

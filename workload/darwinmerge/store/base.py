@@ -4,10 +4,13 @@ No rename, no overwrite, no append. `create` decides races: of two writers one w
 the winner wrote. Everything that must be remembered is one such object.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from darwinmerge.experiment.types import Frozen
+
+READ_SIZE = 1 << 24  # bytes read at a time, where a whole object could be too much
 
 
 class Ref(Frozen):
@@ -23,6 +26,19 @@ class Stat(Frozen):
 
     key: str
     size: int
+
+
+def stored_ref(store: "Store", key: str) -> Ref:
+    """What stands at `key`, read and hashed.
+
+    Raises:
+        KeyError: there is no such object.
+    """
+    sha, size = hashlib.sha256(), 0
+    while part := store.read(key, size, size + READ_SIZE):
+        sha.update(part)
+        size += len(part)
+    return Ref(key=key, sha256=sha.hexdigest(), size=size)
 
 
 class Store(Protocol):

@@ -16,7 +16,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
-from darwinmerge.store.base import Ref, Stat
+from darwinmerge.store.base import Ref, Stat, stored_ref
 
 STALE_SECONDS = 24 * 3600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -69,7 +69,8 @@ class FileStore:
 
     def put_shard(self, key: str, parts: Iterable[bytes | memoryview]) -> Ref:
         """See `Store.put_shard`."""
-        return self._write(key, parts)[0]
+        ref, created = self._write(key, parts)
+        return ref if created else stored_ref(self, key)
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """See `Store.list`."""
