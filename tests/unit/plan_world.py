@@ -135,7 +135,9 @@ class World:
         if candidate and candidate.generation in self.foreign and isinstance(inputs, ScoreInputs):
             stands = self.recorded(candidate.generation, candidate.of)
             if stands != inputs.genomes:
-                return Superseded(task=task.id, generation=candidate.generation, genomes=stands)
+                return Superseded(
+                    task=task.id, generation=candidate.generation, genomes=tuple(genome.values() for genome in stands)
+                )
         doomed = part(task) in self.dooms
         if candidate and isinstance(inputs, ScoreInputs):
             doomed = doomed or share_of("doom", self.recipe(candidate.genome, inputs.pins)) < self.rejects
@@ -195,8 +197,8 @@ class World:
                 return HealthSummary(table=name_of("health", task.id), status=self.health, layers=30, flagged=flagged)
             case VerdictInputs() as inputs:
                 return self._verdict(inputs)
-            case PublishInputs():
-                return PublishSummary(files=10)
+            case PublishInputs() as inputs:
+                return PublishSummary(recipe=inputs.recipe, files=10)
 
     def _score(self, inputs: ScoreInputs) -> ScoreSummary:
         model = inputs.model
@@ -395,7 +397,8 @@ def worlds(foreign: st.SearchStrategy[frozenset[int]] = NONE_FOREIGN) -> st.Sear
     return st.builds(
         World,
         parents=st.sampled_from("abcdefgh"),
-        fresh=st.sampled_from((0, 20)),
+        search=st.sampled_from((3, 40)),  # few rows make equal scores
+        fresh=st.sampled_from((0, 1, 20)),
         elites=st.integers(1, 12),
         active=st.sampled_from(((), ("density_b",), ("attn", "ffn", "embed", "density_b"), GENES)),
         grain=st.sampled_from((0.001, 0.1, 0.34)),

@@ -17,7 +17,7 @@ from darwinmerge.experiment.experiment import Bindings, Experiment, Limits
 from darwinmerge.experiment.manifest import MAX_CANDIDATES
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline import plan as plan_module
-from darwinmerge.pipeline.plan import Outcome, plan, ranked
+from darwinmerge.pipeline.plan import Generation, Outcome, plan, ranked
 from darwinmerge.pipeline.tasks import (
     RESULT,
     TASK,
@@ -370,7 +370,7 @@ def test_every_new_winner_is_one_more_look_and_a_known_one_is_none() -> None:
 
 def changing_winners() -> World:
     """A world in which 1, 4 and 8 generations have three different winners."""
-    for name in range(1000):
+    for name in range(100):
         world = World(parents=f"pair {name}")
         winners = [run(experiment(steps=steps), world).walk.winner for steps in (1, 4, 8)]
         if len({winner.recipe for winner in winners if winner}) == 3:
@@ -379,7 +379,7 @@ def changing_winners() -> World:
 
 
 def test_a_run_without_a_child_goes_on_with_more_steps() -> None:
-    world = next(w for w in (World(parents=f"pair {i}", rejects=0.8) for i in range(1000)) if one_late_child(w))
+    world = next(w for w in (World(parents=f"pair {i}", rejects=0.8) for i in range(100)) if one_late_child(w))
     short = run(experiment(steps=1), world)
     assert (short.outcome.kind, short.outcome.reason) == ("Failed", "NoCandidate")
     assert run(experiment(steps=4), world, short.results).outcome.kind == "Complete"
@@ -521,6 +521,17 @@ def test_the_winner_is_the_best_finalist_on_search_and_fresh_rows(x: Experiment,
     top = max(summary.score for summary in again)
     first = next(place for place, summary in enumerate(again) if summary.score == top)
     assert found.walk.winner == best[first]
+
+
+def test_of_equal_scores_and_of_equal_recipes_the_earlier_comes_first() -> None:
+    def scored(recipe: str, score: float, generation: int, index: int) -> ScoreSummary:
+        place = Candidate(generation=generation, index=index, of=2, genome=WIDE[2 * generation + index])
+        return ScoreSummary(score=score, n=4, recipe=recipe, answers="", env="", candidate=place)
+
+    a, b, c, again = scored("a", 0.5, 1, 0), scored("b", 0.75, 1, 1), scored("c", 0.75, 2, 0), scored("a", 0.5, 2, 1)
+    tasks: tuple[Task, ...] = ()
+    generations = [Generation(1, tasks, tuple(WIDE[2:4]), (a, b)), Generation(2, tasks, tuple(WIDE[4:6]), (c, again))]
+    assert ranked(generations) == [b, c, a]
 
 
 def test_fresh_rows_may_overturn_the_order() -> None:

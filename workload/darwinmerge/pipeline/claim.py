@@ -52,19 +52,25 @@ def claim(experiment: Experiment, store: Store) -> dict[TaskId, Result]:
 
 
 def recorded(experiment: Experiment, store: Store) -> dict[TaskId, Result]:
-    """All results of the store; a publication whose folder somebody removed counts as not done."""
+    """All results of the store; a publication that another one or a person has undone counts as not done."""
     results: dict[TaskId, Result] = {}
     for stat in store.list(layout.RESULTS):
         try:
             result = RESULT.validate_json(store.read(stat.key))
         except ValueError as error:
             raise BadInput(f"store {store.uri}: {stat.key} is damaged ({error}); delete it and run again") from None
-        publication = isinstance(result, Done) and isinstance(result.summary, PublishSummary)
-        if publication and experiment.where.output and not published(experiment.where.output):
+        if _gone(result, experiment.where.output):
             store.delete(stat.key)
         else:
             results[result.task] = result
     return results
+
+
+def _gone(result: Result, output: str) -> bool:
+    """Whether a result says that a child was published which no longer stands there."""
+    if not output or not isinstance(result, Done) or not isinstance(result.summary, PublishSummary):
+        return False
+    return published(output) != result.summary.recipe
 
 
 def _require_same_parents(experiment: Experiment, store: Store, results: dict[TaskId, Result]) -> None:

@@ -234,10 +234,15 @@ class _Walker:
         for place, summary in enumerate(best):
             assert summary.candidate
             inputs = self.score(ChildModel(genome=summary.candidate.genome), "search", "fresh")
+            if isinstance(self.results.get(self.task(inputs).id), Rejected):
+                continue  # it fails the candidate, not the run
             again = self.ask(inputs, ScoreSummary)
             if again:
                 seen.finalists[place] = again.model_copy(update={"candidate": summary.candidate})
         if seen.ready:
+            raise _End
+        if not seen.finalists:
+            seen.outcome = Outcome(kind="Failed", reason="NoCandidate", message="every finalist was rejected")
             raise _End
         place = max(seen.finalists, key=lambda place: (seen.finalists[place].score, -place))
         return best[place]
@@ -320,7 +325,8 @@ def ranked(generations: Sequence[Generation]) -> list[ScoreSummary]:
 
 def _recorded(results: Results) -> dict[int, tuple[Genome, ...]]:
     """Genomes of generations that results vouch for, so that no past generation is computed again."""
-    adopted = {r.generation: r.genomes for r in results.values() if isinstance(r, Superseded)}
+    superseded = [result for result in results.values() if isinstance(result, Superseded)]
+    adopted = {r.generation: tuple(Genome.of(genes) for genes in r.genomes) for r in superseded}
     members: dict[int, dict[int, Candidate]] = {}
     for result in results.values():
         candidate = None

@@ -74,7 +74,9 @@ def _questions(experiment: Experiment, seen: Walk) -> tuple[int, int]:
     search, fresh, verdict = (_sum(seen.rows.counts, name) for name in ("search", "fresh", "verdict"))
     most = min(evaluation.finalists, evolution.steps * evolution.candidates)
     finalists = most if most > 1 and all(count.fresh for count in seen.rows.counts) else 0
-    total = search * (evolution.steps * evolution.candidates + 3) + fresh * finalists + verdict * 4
+    planned = evolution.steps * evolution.candidates
+    children = sum(len(g.tasks) for g in seen.generations) if seen.winner else planned
+    total = search * (children + 3) + fresh * finalists + verdict * 4
     scored = sum(isinstance(result, ScoreSummary | Rejected) for g in seen.generations for result in g.results)
     done = search * (scored + len(seen.parents)) + fresh * len(seen.finalists) + verdict * len(seen.verdicts)
     return done, total

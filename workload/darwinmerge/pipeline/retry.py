@@ -11,6 +11,7 @@ from darwinmerge.experiment.experiment import Limits
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import TaskId
 
+MAX_SECONDS = 60.0  # between two attempts
 FINAL = frozenset({ExitCode.BAD_CONFIGURATION, ExitCode.BAD_INPUT, ExitCode.VERSION_SKEW})
 
 
@@ -49,7 +50,7 @@ def retry(limits: Limits, attempts: Sequence[Attempt]) -> Again | GiveUp:
     failures = [attempt for attempt in attempts if attempt.exit != ExitCode.INTERRUPTED]
     if len(failures) >= limits.attempts:
         return GiveUp(reason=_camel(last.exit), message=f"{last.message} ({len(failures)} attempts)")
-    return Again(seconds=limits.retry_seconds * 2.0 ** (len(failures) - 1))
+    return Again(seconds=min(MAX_SECONDS, limits.retry_seconds * 2.0 ** min(len(failures) - 1, 30)))
 
 
 def _camel(code: ExitCode) -> str:

@@ -95,7 +95,8 @@ class Runner:
                     return
                 worker = self._hire()
                 self._workers.append(worker)
-            worker.give(task, last_try=len(self._attempts.get(task.id, [])) + 1 >= 2)
+            before = [attempt.exit for attempt in self._attempts.get(task.id, [])]
+            worker.give(task, last_try=ExitCode.INTERNAL in before)
             self._view.started(task)
 
     def _hire(self) -> LocalWorker:

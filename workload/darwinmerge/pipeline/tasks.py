@@ -282,6 +282,7 @@ class PublishSummary(Frozen):
     """The child, published."""
 
     stage: Literal["publish"] = "publish"
+    recipe: str  # of the child that stands there
     files: int
 
 
@@ -368,7 +369,7 @@ class Superseded(Frozen):
     kind: Literal["superseded"] = "superseded"
     task: TaskId
     generation: int
-    genomes: tuple[Genome, ...]
+    genomes: tuple[tuple[float, ...], ...]  # genes in order: 48 genomes must fit into a termination message
 
 
 Result = Annotated[Done | Rejected | Superseded, Field(discriminator="kind")]

@@ -103,7 +103,8 @@ def _result(task: Task, place: Place, last_try: bool) -> Result:
         return Rejected(task=task.id, reason=rejection.reason, message=rejection.message, candidate=candidate)
     except OtherGenomes as other:
         assert candidate
-        return Superseded(task=task.id, generation=candidate.generation, genomes=other.genomes)
+        genomes = tuple(genome.values() for genome in other.genomes)
+        return Superseded(task=task.id, generation=candidate.generation, genomes=genomes)
     return Done(task=task.id, summary=summary, artefacts=artefacts)
 
 

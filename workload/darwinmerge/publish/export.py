@@ -37,6 +37,7 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
         mixing=inputs.mixing,
         table=inputs.table,
         recipe=recipe,
+        recipe_id=recipe.id,
         accounts=recipe.accounts(),
         files=files,
         versions=versions(),

@@ -1,9 +1,15 @@
-"""Whether a child stands where the manifest wants it."""
+"""Which child stands where the manifest wants one."""
+
+import json
 
 from darwinmerge.checkpoint.folder import local_path
 from darwinmerge.store import layout
 
 
-def published(output: str) -> bool:
-    """Whether a child stands at `output`; a person may have moved it since it was published."""
-    return (local_path(output) / layout.CHILD_RECORD).exists()
+def published(output: str) -> str:
+    """The recipe of the child at `output`; empty where there is none: a person may have moved it."""
+    try:
+        record = json.loads((local_path(output) / layout.CHILD_RECORD).read_text())
+        return str(record["recipeId"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -20,6 +20,7 @@ class Record(Frozen):
     mixing: Mixing
     table: str  # digest of the MRI table
     recipe: Recipe
+    recipe_id: str  # SHA-256 of the recipe
     accounts: dict[Account, int]
     files: dict[str, str]  # SHA-256 of the child's weight files
     versions: dict[str, str]

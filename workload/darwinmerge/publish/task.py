@@ -27,7 +27,7 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
     keys = [stat.key for stat in place.store.list(folder)]
     if place.where.output:
         _copy(keys, folder, local_path(place.where.output), place)
-    return PublishSummary(files=len(keys)), ()
+    return PublishSummary(recipe=inputs.recipe, files=len(keys)), ()
 
 
 def _circumstances(title: str, place: Place) -> bytes:
