@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything lives in .venv; nothing outside this folder is changed.
+# `make help` lists the targets. Everything lives in .venv, build/ and runs/ (and pip's and datasets' own caches).
 
 # python3.11 where it is found, else python3 (which must be at least 3.11).
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -17,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint fmt lock clean
+.PHONY: help setup run test test-all lint fmt bench lock clean
 
 ##@ Use
 help: ## Show this list
@@ -47,6 +47,11 @@ fmt: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+bench: setup ## Measure MRI and merge against their peers, about 6 minutes (tables, and JSON in benchmarks/results/)
+	$(BIN)/python benchmarks/mri.py
+	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python benchmarks/merge.py
+	$(BIN)/python benchmarks/report.py --write > /dev/null
+
 ##@ Maintain
 lock: ## Resolve pyproject.toml anew into requirements.lock (UPGRADE=1: to the newest versions)
 	$(PYTHON) -m venv build/lock
@@ -55,7 +60,7 @@ lock: ## Resolve pyproject.toml anew into requirements.lock (UPGRADE=1: to the n
 		--all-extras --group setup --constraint /dev/stdin --python-version 3.11 --python-platform linux \
 		--no-emit-package torch --generate-hashes --no-emit-index-url --no-annotate \
 		$(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
-	rm -rf build
+	rm -rf build/lock
 
 clean: ## Remove .venv, builds and caches; never runs/
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,7 +29,7 @@ def test_a_store_with_other_settings_names_them(undisturbed: World, world: World
     world.edit("seed", value=7)
     run = darwin("run", world.manifest)
     assert run.returncode == 78
-    assert "spec.mri.weight: 0.7 there, 0.5 here" in run.stderr
+    assert "spec.mri.weight: the default there, 0.5 here" in run.stderr
     assert "spec.seed: 1 there, 7 here" in run.stderr
 
 

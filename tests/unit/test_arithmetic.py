@@ -12,7 +12,8 @@ from darwinmerge.checkpoint.dtypes import Bits, narrow, widen
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.experiment.manifest import Merge, Mri
 from darwinmerge.merge import arithmetic, mask
-from darwinmerge.merge.arithmetic import merged_blocks, merged_tensor, reference
+from darwinmerge.merge.arithmetic import jobs, merged_tensor, reference
+from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import TensorRow, diagnose
 from darwinmerge.search.genome import Genome
@@ -27,7 +28,7 @@ PAIRS = st.lists(st.tuples(PATTERNS, PATTERNS), min_size=1, max_size=40)
 
 def kernel(a: Bits, b: Bits, coefficient: float, key: tuple[int, int], keep_below: int, start: int) -> Bits:
     out = np.empty(len(a), np.uint16)
-    arithmetic._merge_bf16(a, b, out, np.float32(coefficient), *key, keep_below, start)
+    merge_bf16(a, b, out, np.float32(coefficient), *key, keep_below, start)
     return out
 
 
@@ -144,7 +145,7 @@ def test_blocks_change_no_bit(
     recipe, tensors = child(parents, rows)
     monkeypatch.setattr(arithmetic, "BLOCK", 97)
     for decision in recipe.decisions:
-        cut = list(merged_blocks(decision, recipe, *parents))
+        cut = [job() for job in jobs(decision, recipe, *parents)]
         assert np.concatenate(cut).tobytes() == tensors[decision.name][0].tobytes()
 
 

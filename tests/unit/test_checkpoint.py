@@ -11,7 +11,6 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from darwinmerge.checkpoint.compatible import require_compatible
 from darwinmerge.checkpoint.folder import INDEX, SINGLE, ModelFolder, local_path, open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from tests.build import Tensor, normal, tensor, write_model
@@ -83,6 +82,8 @@ DAMAGES: list[tuple[str, Damage, str]] = [
     ("a header cut short", lambda f: _cut(f / SINGLE, None), "its header claims"),
     ("no weights", lambda f: (f / SINGLE).unlink(), f"neither {SINGLE} nor {INDEX}"),
     ("pickles", lambda f: (f / SINGLE).rename(f / "pytorch_model.bin"), "pickles, which can run code"),
+    ("an adapter", lambda f: (f / SINGLE).rename(f / "adapter_config.json"), "a LoRA adapter, no whole model"),
+    ("a GGUF file", lambda f: (f / SINGLE).rename(f / "model.gguf"), "GGUF, which is quantised"),
     ("no folder", lambda f: f.rename(f.with_name("elsewhere")), "no such model folder"),
     ("a file without tensors", lambda f: (f / SINGLE).write_bytes(b"\2\0\0\0\0\0\0\0{}"), "no tensors in it"),
 ]
@@ -148,29 +149,6 @@ def test_side_files_are_those_a_child_takes_over(tmp_path: Path, tensors: dict[s
         (tmp_path / name).write_text("{}")
     names = [path.name for path in folder.side_files()]
     assert names == ["chat_template.jinja", "config.json", "merges.txt", "tokenizer.json"]
-
-
-def test_parents_of_two_architectures_are_refused_with_every_field(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
-    father = write_model(tmp_path / "f", tensors, hidden_size=8, text={"layers": 2}, transformers_version="1")
-    mother = write_model(tmp_path / "m", tensors, hidden_size=9, text={"layers": 3}, transformers_version="2")
-    with pytest.raises(BadInput, match=r"hidden_size: father 8, mother 9; text\.layers: father 2, mother 3") as caught:
-        require_compatible(father, mother)
-    assert "transformers_version" not in str(caught.value)
-
-
-def test_parents_with_two_tokenizers_are_refused_by_file(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
-    father, mother = (write_model(tmp_path / name, tensors) for name in "fm")
-    for folder, text in ((father, "a"), (mother, "b")):
-        (folder.path / "tokenizer.json").write_text(text)
-    with pytest.raises(BadInput, match=r"different tokenizers \(tokenizer.json\)"):
-        require_compatible(father, mother)
-
-
-def test_a_quantised_parent_is_refused(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
-    father = write_model(tmp_path / "f", tensors)
-    mother = write_model(tmp_path / "m", tensors, quantization_config={"bits": 4})
-    with pytest.raises(BadInput, match="quantised"):
-        require_compatible(father, mother)
 
 
 def test_paths_and_file_uris_are_one_place(tmp_path: Path, tensors: dict[str, Tensor]) -> None:

@@ -1,6 +1,11 @@
 """CMA-ES gives the same points for the same seed and the same ranks, whatever else uses random numbers."""
 
+import math
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
+from itertools import count
 
 import numpy as np
 import pytest
@@ -35,6 +40,13 @@ def run(
 @pytest.mark.parametrize("seed", [0, 1, 2**53 - 1])
 def test_one_seed_gives_the_same_points_again(seed: int) -> None:
     assert run(seed) == run(seed)
+
+
+def test_seed_0_is_not_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(seed=0)
+    ticks = count(1_000_000_000, 12_345)
+    monkeypatch.setattr(time, "time", lambda: float(next(ticks)))
+    assert run(seed=0) == plain
 
 
 def test_another_seed_gives_other_points() -> None:
@@ -81,6 +93,34 @@ def test_of_equal_scores_the_first_ranks_before_the_second() -> None:
     assert told([0.4, 0.3, 0.3, 0.2]) == told([4, 3, 2, 1])
 
 
+def test_scores_that_agree_in_12_digits_are_equal_so_that_the_cpu_does_not_decide() -> None:
+    assert told([0.3, 0.1 + 0.2, 0.3 + 1e-13, 0.2]) == told([4, 3, 2, 1])
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_nan_is_never_accepted(score: float) -> None:
+    with pytest.raises(ValueError, match="score 2 of a generation is"):
+        told([0.4, None, score, 0.1])
+
+
+def test_tell_without_ask_or_twice_is_an_error() -> None:
+    search = CmaEs([0.5] * 3, 0.3, 4, 1)
+    with pytest.raises(ValueError, match="before it was asked for"):
+        search.tell([4, 3, 2, 1])
+    search.ask()
+    search.tell([4, 3, 2, 1])
+    with pytest.raises(ValueError, match="before it was asked for"):
+        search.tell([4, 3, 2, 1])
+
+
+@pytest.mark.parametrize("population", [1, 4])
+def test_a_generation_is_told_whole(population: int) -> None:
+    search = CmaEs([0.5] * 3, 0.3, population, 1)
+    search.ask()
+    with pytest.raises(ValueError, match=f"scores were told for the {population} points"):
+        search.tell([0.5] * (population + 1))
+
+
 def test_failures_rank_last_below_any_score_in_their_order() -> None:
     assert told([None, 0.0, None, -7.0]) == told([2, 4, 1, 3])
 
@@ -119,3 +159,15 @@ def test_a_search_that_has_converged_says_so() -> None:
             break
     assert search.converged
     assert np.ptp(np.array(points), axis=0).max() < 1e-5
+
+
+def test_pycma_is_imported_by_the_search_only_and_without_a_warning() -> None:
+    """It takes half a second, and warns where matplotlib isn't installed."""
+    program = (
+        "import sys, darwinmerge.pipeline.plan, darwinmerge.search.phase1 as phase1\n"
+        "assert 'cma' not in sys.modules\n"
+        "phase1.CmaEs([0.5], 0.3, 4, 1).ask()\n"
+        "assert 'cma' in sys.modules\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")

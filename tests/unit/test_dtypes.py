@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from darwinmerge.checkpoint import dtypes
 from darwinmerge.checkpoint.dtypes import DTYPES, narrow, widen
 
 PATTERNS = np.arange(65536, dtype=np.uint16)
@@ -88,3 +89,21 @@ def test_f16_and_f32_widen_exactly(dtype: str) -> None:
 
 def test_only_floating_point_dtypes_are_weights() -> None:
     assert {name for name, dtype in DTYPES.items() if dtype.weight} == {"F64", "F32", "F16", "BF16"}
+
+
+@given(st.binary(max_size=64), st.integers(0, 63), st.integers(1, 7))
+def test_bytes_are_compared_whole_whatever_the_size_of_a_comparison(data: bytes, at: int, compared: int) -> None:
+    one = np.frombuffer(data, np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dtypes, "COMPARED", compared)
+        assert dtypes.same_bytes(one, one.copy())
+        assert not dtypes.same_bytes(one, np.append(one, np.uint8(0)))
+        if data:
+            other = one.copy()
+            other[at % len(data)] ^= 1
+            assert not dtypes.same_bytes(one, other)
+
+
+def test_nan_is_the_same_bytes_as_itself_and_zero_differs_from_minus_zero() -> None:
+    assert dtypes.same_bytes(np.array([np.nan], "<f4"), np.array([np.nan], "<f4"))
+    assert not dtypes.same_bytes(np.array([0.0], "<f4"), np.array([-0.0], "<f4"))

@@ -96,6 +96,8 @@ def test_built_headers_are_parsed_back() -> None:
         ({"w": entry(0, 8)}, 8, r"tensor w: 8 bytes for shape \(1,\) of F32"),
         ({"w": entry(0, 4, shape=[2**40, 2**40])}, 4, "tensor w: 4 bytes for shape"),
         ({"w": entry(0, 4, "F8_E4M3", [4])}, 4, "tensor w has dtype F8_E4M3, which is quantised or packed"),
+        ({"w": entry(0, 4, "F8_E8M0", [4])}, 4, "tensor w has dtype F8_E8M0, .*; give the unquantised model"),
+        ({"w": entry(0, 4, "F4", [8])}, 4, "tensor w has dtype F4, which is quantised or packed"),
         ({"v": entry(0, 4), "w": entry(0, 4)}, 4, "tensor w: its bytes overlap another's, or leave a gap"),
         ({"v": entry(0, 4), "w": entry(2, 6)}, 6, "tensor w: its bytes overlap"),
         ({"v": entry(0, 4), "w": entry(8, 12)}, 12, "tensor w: .* or leave a gap"),

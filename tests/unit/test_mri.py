@@ -16,6 +16,7 @@ from darwinmerge.mri.table import (
     from_parquet,
     names_of,
     prescription,
+    require_finite,
     spread,
     table_digest,
     to_parquet,
@@ -157,3 +158,23 @@ def test_swapping_the_parents_mirrors_the_prescription(tmp_path: Path) -> None:
     (one,), (other,) = diagnose(father, mother, Mri()), diagnose(mother, father, Mri())
     assert one.ratio_b > 0.5
     assert one.ratio_b + other.ratio_b == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("who", ["father", "mother"])
+def test_a_parent_with_nan_or_infinities_is_refused_by_tensor_and_count(tmp_path: Path, value: float, who: str) -> None:
+    broken = normal(1, 6)
+    broken[2:4] = value
+    held = {UP: tensor(normal(2, 6)), DOWN: tensor(normal(3, 6))}
+    pair = [{**held, UP: tensor(broken)} if who == name else held for name in ("father", "mother")]
+    rows = list(diagnose(*parents(tmp_path, *pair), Mri()))
+    with pytest.raises(BadInput, match=f"tensor {UP}: 2 of {who}'s elements are NaN or infinite; .*broken: download"):
+        require_finite(rows)
+
+
+def test_further_broken_tensors_are_counted_and_whole_ones_pass() -> None:
+    broken = GOOD.model_copy(update={"non_finite": 1})
+    rows = [row("a", father=GOOD, mother=GOOD), row("b", father=broken, mother=broken), row("c", mother=broken)]
+    with pytest.raises(BadInput, match="tensor b: 1 of father's elements is NaN or infinite, and 1 more tensors"):
+        require_finite(rows)
+    require_finite(rows[:1])

@@ -539,16 +539,17 @@ def test_fresh_rows_may_overturn_the_order() -> None:
     assert any(seen.winner != ranked(seen.generations)[0] for seen in found)
 
 
-def test_there_are_no_finals_where_one_task_has_no_fresh_rows() -> None:
+@pytest.mark.parametrize(("fresh", "finals"), [(0, False), (20, True)])
+def test_there_are_finals_where_any_task_has_fresh_rows(fresh: int, finals: bool) -> None:
     x, world = experiment(tasks=("nouns", "countries")), World()
     first = run(x, world, {})
     (rows,) = first.asked_for("rows")
     counts = (
-        RowCounts(task="nouns", search=40, fresh=20, verdict=60),
+        RowCounts(task="nouns", search=40, fresh=fresh, verdict=60),
         RowCounts(task="countries", search=40, fresh=0, verdict=60),
     )
     known = {rows.id: Done(task=rows.id, summary=RowsSummary(rows="0" * 64, counts=counts))}
-    assert not run(x, world, known).asked_for("finalist")
+    assert bool(run(x, world, known).asked_for("finalist")) is finals
 
 
 def test_equal_recipes_are_one_finalist() -> None:

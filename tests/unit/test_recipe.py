@@ -119,8 +119,10 @@ def test_density_and_rescale_make_another_child() -> None:
 
 
 def test_inverse_rescaling_divides_by_the_density() -> None:
-    assert recipe([row(FFN)], density_b=0.25, merge=Merge(rescale="Inverse")).scale == 4.0
-    assert recipe([row(FFN)], density_b=0.25).scale == 1.0
+    plain = recipe([row(FFN)], density_b=0.25)
+    inverse = recipe([row(FFN)], density_b=0.25, merge=Merge(rescale="Inverse"))
+    assert plain.coefficient(plain.decisions[0]) == plain.decisions[0].ratio
+    assert inverse.coefficient(inverse.decisions[0]) == 4 * inverse.decisions[0].ratio
 
 
 def test_other_parents_make_another_child() -> None:

@@ -16,6 +16,7 @@ FIRST: dict[ExitCode, Again | GiveUp] = {
     ExitCode.INTERNAL: Again(seconds=1.5),
     ExitCode.OUT_OF_MEMORY: Again(seconds=1.5),
     ExitCode.OUT_OF_DISK: Again(seconds=1.5),
+    ExitCode.EVALUATOR_FAILED: Again(seconds=1.5),
     ExitCode.INTERRUPTED: Again(seconds=0.0),
     ExitCode.VERSION_SKEW: GiveUp(reason="VersionSkew", message="why"),
     ExitCode.BAD_CONFIGURATION: GiveUp(reason="BadConfiguration", message="why"),

@@ -10,7 +10,6 @@ import pytest
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.answers import Answers, TaskAnswers
-from darwinmerge.evaluation.rejection import Rejection
 from darwinmerge.evaluation.task import verdict
 from darwinmerge.evaluation.verdict import compare, label
 from darwinmerge.experiment.experiment import Bindings
@@ -123,7 +122,7 @@ def test_what_a_first_look_calls_better_a_fourth_may_not(place: Place) -> None:
 
 
 def test_scores_of_two_environments_are_never_compared(place: Place) -> None:
-    with pytest.raises(Rejection, match="child and linear were scored with different device"):
+    with pytest.raises(BadInput, match="child and linear were scored in different environments"):
         verdict(inputs(place, device="cuda"), 0, place)
 
 

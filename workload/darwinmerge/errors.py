@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     OUT_OF_DISK = 73  # try again, with more disk
     INTERRUPTED = 75  # asked to stop, stopped cleanly; the same command goes on
     VERSION_SKEW = 76  # driver and worker disagree on what a task is; use one version for both
+    EVALUATOR_FAILED = 77  # the benchmark's code failed on a model; a second time rejects the model
     BAD_CONFIGURATION = 78  # the manifest or the command line; a person must act
 
 
@@ -45,6 +46,12 @@ class VersionSkew(DarwinError):
     """A task's id is not the one that this version computes."""
 
     code = ExitCode.VERSION_SKEW
+
+
+class EvaluatorFailed(DarwinError):
+    """The benchmark's own code failed while it asked or scored a model."""
+
+    code = ExitCode.EVALUATOR_FAILED
 
 
 class Interrupted(DarwinError):

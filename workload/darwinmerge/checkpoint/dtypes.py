@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Bits = NDArray[np.generic]
 
 BF16_NAN = 0x7FC0
+COMPARED = 1 << 22  # bytes compared at a time
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,23 @@ DTYPES: dict[str, Dtype] = {
 }
 
 
+def same_bytes(one: Bits, other: Bits) -> bool:
+    """Whether two flat tensors of one dtype are the same, byte for byte: NaN equals itself, -0 differs from 0.
+
+    A few MB at a time: comparing at once would need as much memory again as the tensor.
+    """
+    if one.nbytes != other.nbytes:
+        return False
+    a, b = one.view(np.uint8), other.view(np.uint8)
+    return all(np.array_equal(a[i : i + COMPARED], b[i : i + COMPARED]) for i in range(0, len(a), COMPARED))
+
+
 def widen(bits: Bits, dtype: str) -> NDArray[np.float32]:
     """A tensor's values in float32; exact for BF16, F16 and F32, rounded to nearest for F64."""
     if dtype == "BF16":
         return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return bits.astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # signalling NaNs, and F64 beyond float32
+        return bits.astype(np.float32)
 
 
 def narrow(values: NDArray[np.float32], dtype: str) -> Bits:

@@ -4,10 +4,11 @@ The pin is the SHA-256 of what determines the model (weights, config, tokenizer)
 a run records it once and every later reader checks it, so a parent that changes in mid-run is noticed.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ class ModelFolder:
             raise BadInput(f"{path}: no such model folder; check the URI under spec.parents")
         promised = self._index()
         located: dict[str, Located] = {}
-        for file in self._weight_files(set(promised.values())):
+        self._files = self._weight_files(set(promised.values()))
+        for file in self._files:
             for info in _read_header(file).values():
                 if info.name in located:
                     raise BadInput(f"{file}: tensor {info.name} is also in {located[info.name].file.name}")
@@ -70,6 +72,18 @@ class ModelFolder:
         if not self.tensors:
             raise BadInput(f"{path}: no tensors in it")
         self._maps: dict[Path, np.memmap[Any, np.dtype[np.uint8]]] = {}
+
+    def view(self, names: Mapping[str, str]) -> "ModelFolder":
+        """The same folder, files and pin, with other names: `names` maps each name it shall have to one it has.
+
+        Tensors that `names` leaves out are not in the view.
+        """
+        view = copy.copy(self)
+        view.tensors = {
+            name: Located(replace(self.info(own), name=name), self.tensors[own].file)
+            for name, own in sorted(names.items())
+        }
+        return view
 
     def _index(self) -> dict[str, str]:
         """Which file the index says holds each tensor; empty where there is no index."""
@@ -93,6 +107,10 @@ class ModelFolder:
             return [self.path / name for name in sorted(promised)]
         if (self.path / SINGLE).is_file():
             return [self.path / SINGLE]
+        if (self.path / "adapter_config.json").is_file():
+            raise BadInput(f"{self.path}: a LoRA adapter, no whole model; merge it into its base first")
+        if any(self.path.glob("*.gguf")):
+            raise BadInput(f"{self.path}: its weights are GGUF, which is quantised; give the safetensors model")
         if any(self.path.glob("*.bin")) or any(self.path.glob("*.pt*")):
             raise BadInput(f"{self.path}: its weights are pickles, which can run code; convert them to safetensors")
         raise BadInput(f"{self.path}: neither {SINGLE} nor {INDEX} in it; a model folder has one of them")
@@ -136,9 +154,8 @@ class ModelFolder:
     @cached_property
     def file_digests(self) -> dict[str, str]:
         """SHA-256, in hex, of each file that determines the model."""
-        weights = {located.file for located in self.tensors.values()}
         index = [self.path / INDEX] if (self.path / INDEX).exists() else []
-        return {path.name: file_digest(path) for path in sorted({*weights, *self.side_files(), *index})}
+        return {path.name: file_digest(path) for path in sorted({*self._files, *self.side_files(), *index})}
 
 
 def file_digest(path: Path) -> str:

@@ -9,6 +9,9 @@ import traceback
 import click
 
 from darwinmerge import __version__
+from darwinmerge.cli.health import health
+from darwinmerge.cli.merge import merge
+from darwinmerge.cli.mri import mri
 from darwinmerge.cli.run import run
 from darwinmerge.cli.validate import validate
 from darwinmerge.errors import DarwinError, ExitCode
@@ -19,6 +22,9 @@ Examples:
   darwin validate -f merge.yaml      check a manifest, see what it costs and what it can show
   darwin run merge.yaml              run it on this machine; the same command goes on after any stop
   darwin run merge.yaml --workers 2  the same result, faster
+  darwin mri A B                     where two models differ, tensor by tensor
+  darwin merge --father A --mother B --genome ratio=0.5 -o child
+  darwin health child A B            a child's layers beside its parents'
 """
 
 
@@ -34,8 +40,8 @@ def cli(debug: bool) -> None:
     """
 
 
-cli.add_command(run)
-cli.add_command(validate)
+for command in (validate, run, mri, merge, health):
+    cli.add_command(command)
 
 
 def main() -> None:
@@ -53,3 +59,9 @@ def main() -> None:
             traceback.print_exc()
         click.echo(f"{'' if error.code == ExitCode.INTERRUPTED else 'error: '}{error}", err=True)
         sys.exit(error.code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else "; --debug shows where"
+        click.echo(f"error: a defect of ours: {type(error).__name__}: {error}{hint}", err=True)
+        sys.exit(ExitCode.INTERNAL)

@@ -10,9 +10,10 @@ from darwinmerge.cli.estimate import estimate
 from darwinmerge.cli.validate import text
 from darwinmerge.cli.view import Terminal
 from darwinmerge.errors import ExitCode
-from darwinmerge.experiment.experiment import Experiment, experiment_of, require_local
+from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
-from darwinmerge.pipeline.claim import recorded
+from darwinmerge.experiment.places import require_places
+from darwinmerge.pipeline.claim import held
 from darwinmerge.pipeline.plan import plan
 from darwinmerge.pipeline.runner import Runner
 from darwinmerge.report.lines import title
@@ -47,7 +48,7 @@ def run(path: Path, workers: int, device: str, dry_run: bool, as_json: bool, deb
     1 it ended without a child; 65, 78 a person must act; 75 stopped, goes on with the same command.
     """
     experiment = experiment_of(load(path), path.parent, device)
-    require_local(experiment)
+    require_places(experiment)
     if dry_run:
         click.echo(_dry(path, experiment))
         return
@@ -70,7 +71,7 @@ def run(path: Path, workers: int, device: str, dry_run: bool, as_json: bool, deb
 
 def _dry(path: Path, experiment: Experiment) -> str:
     store = open_store(experiment.where.store)
-    results = recorded(experiment, store)
+    results, _ = held(experiment, store)
     now = plan(experiment, results)
     lines = [text(path, estimate(experiment)), f"  store       {store.uri}: {len(results)} results"]
     if now.outcome:

@@ -7,7 +7,7 @@ from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.statistics import Values
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import RowSet
-from darwinmerge.store import Store, fetch, layout
+from darwinmerge.store import Store, fetch_model, layout
 
 
 class TaskAnswers(Frozen):
@@ -39,7 +39,7 @@ def read_answers(store: Store, expected: str) -> Answers:
     Raises:
         BadInput: they are gone, or were changed.
     """
-    found = Answers.model_validate_json(fetch(store, layout.answers(expected)))
+    found = fetch_model(store, layout.answers(expected), Answers)
     if digest(found) != expected:
         raise BadInput(f"store {store.uri}: {layout.answers(expected)} was changed")
     return found

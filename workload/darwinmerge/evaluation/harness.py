@@ -8,10 +8,11 @@ so that a resumed evaluation sends the same batches as an undisturbed one.
 import logging
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.rows import Row, RowSets, TaskRows, content_hash, partition, question_hash
@@ -30,6 +31,20 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def _sandbox_templates() -> None:
+    """Render task templates in jinja's sandbox: lm-eval's plain environment lets a YAML file call anything."""
+    import lm_eval.utils
+    from jinja2.sandbox import SandboxedEnvironment
+
+    plain = lm_eval.utils.env
+    if not isinstance(plain, SandboxedEnvironment):
+        sandbox = SandboxedEnvironment(
+            loader=plain.loader, undefined=plain.undefined, keep_trailing_newline=plain.keep_trailing_newline
+        )
+        sandbox.filters.update(plain.filters)
+        lm_eval.utils.env = sandbox
+
+
 class Benchmark:
     """lm-eval tasks by name, from lm-eval itself and from a folder of the user's."""
 
@@ -38,10 +53,10 @@ class Benchmark:
         quiet()
         from lm_eval.tasks import TaskManager
 
+        _sandbox_templates()
         if task_folder and not Path(task_folder).is_dir():
             raise BadConfiguration(f"spec.evaluation.taskFolder: {task_folder} is not a folder")
         self._own: Any = TaskManager(include_path=task_folder, include_defaults=False) if task_folder else None
-        self._folder = task_folder
         self._manager: Any = None
         self._loaded: dict[str, Any] = {}
 
@@ -217,9 +232,7 @@ def _own_config(yaml_path: Path) -> dict[str, Any]:
     """A task's YAML with absolute data files: relative ones start at the YAML's folder, or the one above it."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    text = yaml_path.read_text()
-    if re.search(r"!function\b", text) or re.search(r"^\s*unsafe_code:\s*true", text, re.MULTILINE):
-        raise BadConfiguration(f"{yaml_path}: it runs code of its own (!function), which this version doesn't allow")
+    _refuse_code(yaml_path)
     config: dict[str, Any] = dict(load_yaml(yaml_path, resolve_func=False))
     kwargs = dict(config.get("dataset_kwargs") or {})
     if kwargs.pop("trust_remote_code", None):
@@ -242,6 +255,38 @@ def _own_config(yaml_path: Path) -> dict[str, Any]:
         if key in kwargs:
             kwargs[key] = absolute(kwargs[key])
     return config | {"dataset_kwargs": kwargs}
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without tags: lm-eval's own would import code."""
+
+
+def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> None:
+    raise BadConfiguration(f"it runs code of its own (!{suffix}), which this version doesn't allow")
+
+
+_Plain.add_multi_constructor("!", _tagged)
+
+
+def _refuse_code(path: Path) -> None:
+    """Refuse a task file that brings code, or includes one that does.
+
+    Raises:
+        BadConfiguration: naming the file.
+    """
+    try:
+        config = yaml.load(path.read_text(), _Plain)
+    except BadConfiguration as error:
+        raise BadConfiguration(f"{path}: {error}") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: {error}") from None
+    if not isinstance(config, dict):
+        return
+    if config.get("unsafe_code") or "class" in config:
+        raise BadConfiguration(f"{path}: it runs code of its own, which this version doesn't allow")
+    included = config.get("include") or []
+    for other in included if isinstance(included, list) else [included]:
+        _refuse_code(path.parent / str(other))
 
 
 def _check_metric(task: Any, wanted: BenchmarkTask) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from darwinmerge.search.genome import Genome
 
-Reason = Literal["NonFiniteScores", "EvaluatorError", "MixedEnvironments"]
+Reason = Literal["NonFiniteScores", "EvaluatorError"]
 
 
 class Rejection(Exception):

@@ -14,14 +14,12 @@ import torch
 
 from darwinmerge.checkpoint.dtypes import Bits
 from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.names import outside_text, spellings
 from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.harness import quiet
 from darwinmerge.merge.arithmetic import merged_tensor
 from darwinmerge.merge.recipe import Recipe
 from darwinmerge.pipeline.tasks import Terms
-
-ALIASES = (("model.language_model.", "model."), ("language_model.model.", "model."), ("language_model.", ""))
-NOT_RESIDENT = ("mtp.", "model.visual.", "visual.", "vision_tower.")  # of a text model's file, what its class lacks
 
 
 class Resident:
@@ -50,7 +48,6 @@ class Resident:
         self._verify(father)
         self.lm = HFLM(pretrained=self._model, tokenizer=tokenizer, batch_size=terms.batch_size, device=device)
         self._recipe = ""
-        self.env = environment(device, terms)
 
     def become(self, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> None:
         """Replace the weights by those of the recipe's child."""
@@ -87,11 +84,10 @@ def name_map(father: ModelFolder, weights: dict[str, Any]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for name in father.tensors:
-        spelled = [name, *(new + name.removeprefix(old) for old, new in ALIASES if name.startswith(old))]
-        target = next((s for s in spelled if s in weights), None)
+        target = next((s for s in (name, *spellings(name)) if s in weights), None)
         if target is not None:
             names[name] = target
-        elif not name.startswith(NOT_RESIDENT):
+        elif not outside_text(name):
             raise BadInput(f"{father.path}: the model that transformers builds has no tensor {name}")
     storages = {weights[target].data_ptr() for target in names.values()}
     missing = [name for name, w in weights.items() if name not in names.values() and w.data_ptr() not in storages]

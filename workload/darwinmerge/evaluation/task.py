@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from darwinmerge.canonical import digest, rounded
-from darwinmerge.errors import BadConfiguration, BadInput, Interrupted, StoreUnreachable
+from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, EvaluatorFailed
 from darwinmerge.evaluation.answers import Answers, TaskAnswers, read_answers
 from darwinmerge.evaluation.rejection import OtherGenomes, Rejection
 from darwinmerge.evaluation.rows import RowSets
@@ -27,10 +28,12 @@ from darwinmerge.pipeline.tasks import (
     candidate_of,
 )
 from darwinmerge.search.genome import Genome
-from darwinmerge.store import Ref, layout
+from darwinmerge.store import Ref, fetch_json, fetch_model, layout
 
 if TYPE_CHECKING:
     from darwinmerge.evaluation.harness import Questions
+
+T = TypeVar("T")
 
 
 def rows(inputs: RowsInputs, seed: int, place: Place) -> tuple[RowsSummary, tuple[Ref, ...]]:
@@ -50,7 +53,7 @@ def read_rows(place: Place, expected: str) -> RowSets:
     Raises:
         BadInput: they were changed.
     """
-    found = RowSets.model_validate_json(place.fetch(layout.rows(expected)))
+    found = fetch_model(place.store, layout.rows(expected), RowSets)
     if digest(found) != expected:
         raise BadInput(f"store {place.store.uri}: {layout.rows(expected)} was changed")
     return found
@@ -77,13 +80,12 @@ def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple
         return resident.lm
 
     env = environment(place.where.device, inputs.terms)
+    _require_environment(env, place)
     try:
         answers = _Asked(inputs, recipe.id, env, place).answers(model)
-    except (Rejection, Interrupted, BadConfiguration, BadInput, StoreUnreachable, MemoryError, OSError):
-        raise
-    except Exception as error:
-        if last_try and "out of memory" not in str(error).lower():
-            raise Rejection("EvaluatorError", f"{type(error).__name__}: {error}"[:300]) from error
+    except EvaluatorFailed as error:
+        if last_try:
+            raise Rejection("EvaluatorError", str(error)[:300]) from error
         raise
     name = digest(answers)
     ref = place.leave(layout.answers(name), answers.model_dump_json(indent=1).encode())
@@ -98,6 +100,36 @@ def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple
     return summary, (ref,)
 
 
+def _require_environment(env: dict[str, str], place: Place) -> None:
+    """One run's scores are measured on one kind of machine: another kind moves log-likelihoods, and rankings with them.
+
+    Raises:
+        BadConfiguration: this run began in another environment.
+    """
+    if place.store.create(layout.ENVIRONMENT, json.dumps(env, indent=1, sort_keys=True).encode()):
+        return
+    began = fetch_json(place.store, layout.ENVIRONMENT)
+    keys = sorted(key for key in {*began, *env} if began.get(key) != env.get(key))
+    differing = [f"{key}: {began.get(key)} there, {env.get(key)} here" for key in keys]
+    if differing:
+        raise BadConfiguration(
+            f"this run's scores were measured in another environment ({'; '.join(differing)}), and scores of two "
+            "can't be compared; go on where it began, or begin a new run in another store"
+        )
+
+
+def _evaluated(work: Callable[[], T]) -> T:
+    """What the benchmark's code gives; its failures are told from those of disk, memory and store."""
+    try:
+        return work()
+    except (DarwinError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if "out of memory" in str(error).lower():
+            raise
+        raise EvaluatorFailed(f"the benchmark's code failed: {type(error).__name__}: {error}") from error
+
+
 def _record_generation(inputs: ScoreInputs, place: Place) -> Candidate | None:
     candidate = candidate_of(inputs)
     if candidate is None:
@@ -106,7 +138,7 @@ def _record_generation(inputs: ScoreInputs, place: Place) -> Candidate | None:
     text = json.dumps({"generation": inputs.generation, "genomes": genomes}, indent=1)
     key = layout.generation(inputs.generation)
     if not place.store.create(key, text.encode()):
-        stands = tuple(Genome.of(genes) for genes in json.loads(place.fetch(key))["genomes"])
+        stands = tuple(Genome.of(genes) for genes in fetch_json(place.store, key)["genomes"])
         if stands != inputs.genomes:
             raise OtherGenomes(stands)
     return candidate
@@ -129,8 +161,11 @@ class _Asked:
             values: list[float] = []
             for name in self.inputs.sets:
                 chosen = getattr(sets, name)
+                if not chosen:
+                    continue
                 questions = self.place.benchmark().questions(wanted, sets, chosen)
-                values += questions.metric(self._responses(wanted, name, questions, model))
+                responses = self._responses(wanted, name, questions, model)
+                values += _evaluated(partial(questions.metric, responses))
                 hashes += [row.content for row in chosen]
             higher = sets.higher_is_better
             tasks.append(
@@ -155,8 +190,9 @@ class _Asked:
             key = layout.chunk(self.recipe, terms, number)
             if self.place.store.head(key) is None:
                 self.place.pause()
-                self._store(key, questions.ask(model(), start, stop))
-            responses += json.loads(self.place.fetch(key))["responses"]
+                asked = partial(questions.ask, model(), start, stop)
+                self._store(key, _evaluated(asked))
+            responses += fetch_json(self.place.store, key)["responses"]
             self.done += stop - start
             self.place.tell(self.done, self.total)
         return responses
@@ -169,29 +205,20 @@ class _Asked:
         self.place.store.create(key, json.dumps({"recipe": self.recipe, "responses": responses}).encode())
 
     def _terms(self, wanted: BenchmarkTask, name: RowSet) -> str:
-        """Digest of all that a response depends on besides the model; another machine type asks anew."""
+        """Digest of all that a response depends on besides the model and the run's environment."""
         t: Terms = self.inputs.terms
         how = [t.dtype, t.batch_size, t.chunk, wanted.num_fewshot]
-        return digest({"rows": self.inputs.rows, "task": wanted.name, "set": name, "how": how, "env": self.env})
+        return digest({"rows": self.inputs.rows, "task": wanted.name, "set": name, "how": how})
 
 
 def verdict(inputs: VerdictInputs, seed: int, place: Place) -> tuple[VerdictSummary, tuple[Ref, ...]]:
-    """Compare the child with its parents and the plain average on the verdict rows.
-
-    Raises:
-        Rejection: the four were not scored in one environment.
-    """
+    """Compare the child with its parents and the plain average on the verdict rows."""
     named = {"child": inputs.child, "father": inputs.father, "mother": inputs.mother, "linear": inputs.linear}
     answers = {name: read_answers(place.store, found) for name, found in named.items()}
     child = answers["child"]
-    for name, other in answers.items():
-        differing = sorted(key for key in child.env if child.env[key] != other.env.get(key))
-        if differing:
-            raise Rejection(
-                "MixedEnvironments",
-                f"child and {name} were scored with different {', '.join(differing)}; a verdict never mixes them: run "
-                "the experiment in a new store on one kind of machine",
-            )
+    mixed = [name for name, other in answers.items() if other.env != child.env]
+    if mixed:
+        raise BadInput(f"child and {mixed[0]} were scored in different environments; a verdict never mixes them")
     alpha = inputs.alpha / 2 ** (inputs.looks - 1)
     weights: Sequence[float] = inputs.weights
     versus = {}

@@ -4,9 +4,11 @@ Only the first part decides results; the second may differ between a laptop and 
 change while a run goes on.
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
-from darwinmerge.errors import BadConfiguration
+from darwinmerge.canonical import canonical
 from darwinmerge.experiment.manifest import Evaluation, Manifest, Spec
 from darwinmerge.experiment.types import Count, Frozen
 
@@ -54,24 +56,27 @@ def experiment_of(manifest: Manifest, folder: Path, device: str = "cpu") -> Expe
 
 
 def _absolute(uri: str, folder: Path) -> str:
-    return uri if "://" in uri else str((folder / uri).resolve())
+    return uri if "://" in uri else str((folder / Path(uri).expanduser()).resolve())
 
 
-def science_of(spec: Spec) -> dict[str, object]:
+def science_of(spec: Spec) -> dict[str, Any]:
     """What must stay the same while a run lasts: everything but places, Kubernetes, and the number of steps."""
-    data = spec.model_dump(mode="json", by_alias=True, exclude={"parents", "store", "cluster"})
-    data["evolution"].pop("steps")
-    data["evaluation"].pop("taskFolder")
-    data["output"].pop("uri")
-    return data
+    data: dict[str, Any] = json.loads(canonical(spec))  # defaults left out: a newer version's settings change nothing
+    for place in ("parents", "store", "cluster"):
+        data.pop(place, None)
+    for section, field in (("evolution", "steps"), ("evaluation", "taskFolder"), ("output", "uri")):
+        data.get(section, {}).pop(field, None)
+    return {section: settings for section, settings in data.items() if settings != {}}
 
 
 def differences(old: object, new: object, path: str = "spec") -> list[str]:
     """Fields in which two sciences differ, one line each."""
-    if isinstance(old, dict) and isinstance(new, dict):
+    if isinstance(old, dict | None) and isinstance(new, dict | None) and (old or new):
+        old, new = old or {}, new or {}
         keys = sorted({*old, *new})
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}")]
-    return [] if old == new else [f"{path}: {old!r} there, {new!r} here"]
+    shown = ["the default" if value is None else repr(value) for value in (old, new)]
+    return [] if old == new else [f"{path}: {shown[0]} there, {shown[1]} here"]
 
 
 def evaluation_questions(evaluation: Evaluation, generations: int, candidates: int) -> int | None:
@@ -84,24 +89,3 @@ def evaluation_questions(evaluation: Evaluation, generations: int, candidates: i
         again = n if fresh == "Same" else fresh
         total += n * (generations * candidates + 3) + again * evaluation.finalists + verdict * 4
     return total
-
-
-def require_local(experiment: Experiment) -> None:
-    """Refuse, before anything is computed, what this version's readers can't reach.
-
-    Raises:
-        BadConfiguration: a URI's scheme has no reader; every such URI is named.
-    """
-    places = {
-        "spec.parents.father.uri": experiment.where.father,
-        "spec.parents.mother.uri": experiment.where.mother,
-        "spec.store.uri": experiment.where.store,
-        "spec.output.uri": experiment.where.output,
-    }
-    bad = [
-        f"{field}: {uri.partition('://')[0]}:// can't be reached by this version; give a path or file://"
-        for field, uri in places.items()
-        if "://" in uri and not uri.startswith("file://")
-    ]
-    if bad:
-        raise BadConfiguration("\n  ".join(["this machine can't run it:", *bad]))

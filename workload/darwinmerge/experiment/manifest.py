@@ -168,17 +168,29 @@ class Fitness(Frozen):
     """The density that the density term likes best."""
 
 
+class Breeding(Frozen):
+    """How Genetic makes a generation: from two of the best genomes so far by SLERP, then Gaussian mutation."""
+
+    parents: Annotated[Positive, Field(le=1)] = 0.5
+    """How many of the best genomes measured so far are parents, as a share of a generation; always at least two."""
+    decay: Annotated[Positive, Field(le=1)] = 0.9
+    """The mutation's step begins at `sigma0` and is multiplied by this after each generation of children."""
+
+
 class Search(Frozen):
     """Phase 1: evolution of genomes on the heuristic fitness, without a single merge."""
 
-    algorithm: Literal["CMAES"] = "CMAES"
-    """CMAES: covariance matrix adaptation, restarted from a seeded random point where it has converged."""
+    algorithm: Literal["CMAES", "Genetic"] = "CMAES"
+    """CMAES: covariance matrix adaptation. Genetic: selection, SLERP crossover, Gaussian mutation. Either restarts
+    from a seeded random point where it has converged."""
     steps: Annotated[int, Field(ge=1, le=10000)] = 200
     """Generations."""
     population: Annotated[int, Field(ge=2, le=1000)] = 20
     """Genomes a generation."""
     sigma0: Positive = 0.3
     """Initial step, as a share of a gene's range."""
+    breeding: Breeding = Breeding()
+    """What Genetic needs besides."""
     min_distance: Share = 0.1
     """Elites lie at least this far apart (greatest difference over the genes that have an effect)."""
     bounds: Bounds = Bounds()
@@ -209,8 +221,9 @@ class Merge(Frozen):
     """DareTies: child = A + (B - A) x mask x final ratio, with a random mask that keeps `density_b` of the elements."""
     rescale: Literal["None", "Inverse"] = "None"
     """None: as published. Inverse: the kept part is divided by the density, as DARE has it."""
-    arithmetic: Literal["Float32"] = "Float32"
-    """Float32: each operation in float32, one rounding to the tensor's dtype at the end."""
+    arithmetic: Literal["Float32", "Source"] = "Float32"
+    """Float32: each operation in float32, one rounding to the tensor's dtype at the end. Source: each operation
+    rounded to the tensor's dtype, the published code's letter on BF16 tensors."""
     transplant: Transplant = Transplant()
     """Thresholds of the direct copy."""
     one_sided: Literal["Fail", "Keep"] = "Fail"
@@ -220,24 +233,27 @@ class Merge(Frozen):
 class Evolution(Frozen):
     """Phase 2: real children, merged and benchmarked."""
 
-    algorithm: Literal["CMAES", "Elites"] = "CMAES"
-    """CMAES: the first generation is Phase 1's elites, then CMA-ES starts at the best of them. Elites: step k
-    merges the next elites of Phase 1, the published letter."""
+    algorithm: Literal["CMAES", "Elites", "Genetic"] = "CMAES"
+    """CMAES: the first generation is Phase 1's elites, then CMA-ES starts at the best of them. Genetic: the first
+    generation is Phase 1's elites, and the others descend from it. Elites: step k merges the next elites of
+    Phase 1, the published letter."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
     """Generations. It may be raised after a run has ended: the run then goes on."""
     candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 4
     """Children a generation."""
     sigma0: Positive = 0.15
-    """Initial step of CMAES, as a share of a gene's range."""
+    """Initial step of CMAES and Genetic, as a share of a gene's range."""
+    breeding: Breeding = Breeding()
+    """What Genetic needs besides."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.algorithm == "CMAES" and self.candidates < 2:
-            raise ValueError("CMAES needs at least 2 candidates a step; raise candidates, or use algorithm Elites")
+            raise ValueError("CMAES needs at least 2 candidates a step; raise them, or use algorithm Elites or Genetic")
         if self.algorithm == "Elites" and self.steps * self.candidates > MAX_CANDIDATES:
             raise ValueError(
                 f"Elites takes at most {MAX_CANDIDATES} children (steps x candidates is "
-                f"{self.steps * self.candidates}); lower one of them, or use algorithm CMAES"
+                f"{self.steps * self.candidates}); lower one of them, or use algorithm CMAES or Genetic"
             )
         return self
 
@@ -285,7 +301,7 @@ class BenchmarkTask(Frozen):
 class Evaluation(Frozen):
     """How children, parents and the plain average are benchmarked: one harness, the same rows for all."""
 
-    tasks: Annotated[tuple[BenchmarkTask, ...], Field(min_length=1, max_length=32)]
+    tasks: Annotated[tuple[BenchmarkTask, ...], Field(min_length=1, max_length=16)]
     """The benchmark."""
     task_folder: str = ""
     """A folder with lm-eval task YAML of your own, relative to the manifest; lm-eval's tasks are known besides."""
@@ -316,6 +332,8 @@ class Health(Frozen):
 
     interference: Annotated[Number, Field(gt=1)] = 1.1
     """A layer whose importance exceeds this multiple of the greater parent's is flagged Interference."""
+    displacement: Annotated[Number, Field(ge=1)] = 4.0
+    """A layer that lies further from Father than this multiple of Mother's distance from him is flagged Displaced."""
     function_loss: Annotated[Positive, Field(lt=1)] = 0.9
     """A layer whose importance is below this multiple of the lesser parent's is flagged FunctionLoss."""
 

@@ -1,10 +1,15 @@
 """Phase 3 as a task: it reads the child as it was written, not as it was meant."""
 
-from darwinmerge.canonical import digest
-from darwinmerge.checkpoint.folder import open_model
+from collections.abc import Callable, Sequence
+
+from darwinmerge.canonical import digest, rounded
+from darwinmerge.checkpoint.folder import ModelFolder, open_model
 from darwinmerge.errors import BadInput
-from darwinmerge.health.compare import compare
+from darwinmerge.experiment.manifest import Health, Mri
+from darwinmerge.health.compare import Distances, HealthTable, compare
+from darwinmerge.health.distance import distances
 from darwinmerge.mri.figures import measure
+from darwinmerge.mri.table import TensorRow
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import HealthInputs, HealthSummary
 from darwinmerge.store import Ref, layout
@@ -21,19 +26,41 @@ def health(inputs: HealthInputs, place: Place) -> tuple[HealthSummary, tuple[Ref
     child = open_model(f"{place.store.uri}/{layout.child(inputs.recipe)}".rstrip("/"))
     weights = {name: sha for name, sha in child.file_digests.items() if name.endswith(".safetensors")}
     if digest(weights) != inputs.weights:
-        raise BadInput(
-            f"{child.path}: its weights were changed after they were exported; delete the folder and run again"
-        )
-    figures = {}
-    for name in child.tensors:
-        figures[name] = measure(child.bits(name), child.info(name).dtype, inputs.mri)
-        place.tell(len(figures), len(child.tensors))
+        raise BadInput(f"{child.path}: its weights were changed after they were exported; delete it and run again")
+
+    def tell(done: int, total: int) -> None:
+        place.tell(done, total)
         place.pause()
-    missing = [row.name for row in place.table(inputs.table) if row.name not in figures]
-    if missing:
-        raise BadInput(f"{child.path}: tensors are missing from it: {', '.join(missing[:5])}; delete it and run again")
-    table = compare(place.table(inputs.table), figures, inputs.mri.score, inputs.health)
+
+    parents = place.pinned(inputs.pins)
+    table = examine(child, parents, place.table(inputs.table), inputs.mri, inputs.health, tell)
     name = digest(table)
     flagged = [f"{layer.layer}: {layer.flag}" for layer in table.layers if layer.flag]
     summary = HealthSummary(table=name, status=table.status, layers=len(table.layers), flagged=tuple(flagged[:SHOWN]))
     return summary, (place.leave(layout.health(name), table.model_dump_json(indent=1).encode()),)
+
+
+def examine(
+    child: ModelFolder,
+    parents: tuple[ModelFolder, ModelFolder],
+    rows: Sequence[TensorRow],
+    mri: Mri,
+    settings: Health,
+    tell: Callable[[int, int], None],
+) -> HealthTable:
+    """The health table of a child in a folder, given its parents and their MRI table.
+
+    Raises:
+        BadInput: the child lacks tensors of its parents.
+    """
+    missing = [row.name for row in rows if row.name not in child.tensors]
+    if missing:
+        raise BadInput(f"{child.path}: not a child of these parents: it lacks {', '.join(missing[:5])}")
+    figures, lie = {}, {}
+    for done, row in enumerate(rows, 1):
+        figures[row.name] = measure(child.bits(row.name), child.info(row.name).dtype, mri)
+        found = distances(row.name, child, *parents) if not figures[row.name].non_finite else None
+        if found:
+            lie[row.name] = Distances(child=rounded(found.child), mother=rounded(found.mother))
+        tell(done, len(rows))
+    return compare(rows, figures, lie, mri.score, settings)

@@ -37,6 +37,7 @@ class Decision(Frozen):
     account: Account
     source: Parent = "father"  # whose tensor it is a copy of, or whose dtype it has
     ratio: float = 0.0  # final ratio where the account is `merged`: 0 is Father, 1 is Mother
+    density: float | None = None  # where it differs from the recipe's
 
 
 class Recipe(Frozen):
@@ -47,6 +48,7 @@ class Recipe(Frozen):
     seed: int
     density: float  # share of the elements of B - A that are kept
     rescale: Literal["None", "Inverse"]
+    arithmetic: Literal["Float32", "Source"] = "Float32"
     decisions: tuple[Decision, ...]
 
     @cached_property
@@ -54,10 +56,13 @@ class Recipe(Frozen):
         """SHA-256 of all that determines the child's weights, in hex."""
         return digest(self)
 
-    @property
-    def scale(self) -> float:
-        """Factor on a kept element, besides the tensor's ratio."""
-        return 1 / self.density if self.rescale == "Inverse" else 1.0
+    def density_of(self, decision: Decision) -> float:
+        """Share of a tensor's elements of B - A that are kept."""
+        return self.density if decision.density is None else decision.density
+
+    def coefficient(self, decision: Decision) -> float:
+        """Factor on a kept element of B - A."""
+        return decision.ratio / self.density_of(decision) if self.rescale == "Inverse" else decision.ratio
 
     def accounts(self) -> dict[Account, int]:
         """Tensors by account; they add up to all tensors of both parents."""
@@ -112,25 +117,25 @@ def child_recipe(rows: Sequence[TensorRow], genome: Genome, pins: Pins, mixing: 
         return row.ratio_b * mixing.mri_weight + gene * (1 - mixing.mri_weight)
 
     decisions = tuple(_decide(row, ratio(row), merge) for row in rows)
-    return _recipe(pins, seed, genome.density_b, merge.rescale, decisions)
+    return _recipe(pins, seed, genome.density_b, merge, decisions)
 
 
 def linear_recipe(rows: Sequence[TensorRow], share: float, pins: Pins, merge: Merge) -> Recipe:
     """The plain weighted average, `share` of Mother in every tensor; share 0 is Father, 1 is Mother, exactly."""
     extremes: dict[float, Parent] = {0.0: "father", 1.0: "mother"}
     decisions = tuple(_decide(row, extremes.get(share, share), merge) for row in rows)
-    return _recipe(pins, 0, 1.0, "None", decisions)
+    return _recipe(pins, 0, 1.0, Merge(), decisions)
 
 
-def _recipe(
-    pins: Pins, seed: int, density: float, rescale: Literal["None", "Inverse"], decisions: tuple[Decision, ...]
-) -> Recipe:
-    random = density < 1 and any(decision.account == "merged" for decision in decisions)
+def _recipe(pins: Pins, seed: int, density: float, merge: Merge, decisions: tuple[Decision, ...]) -> Recipe:
+    merged = any(decision.account == "merged" for decision in decisions)
+    random = density < 1 and merged
     return Recipe(
         father=pins.father,
         mother=pins.mother,
         seed=seed if random else 0,  # where nothing is drawn, the seed makes no other child
         density=density if random else 1.0,
-        rescale=rescale if random else "None",
+        rescale=merge.rescale if random else "None",
+        arithmetic=merge.arithmetic if merged else "Float32",
         decisions=decisions,
     )

@@ -68,10 +68,11 @@ _PATTERNS = {dtype: _values_of_patterns(dtype) for dtype in ("BF16", "F16")}
 
 
 def _by_counting(bits: Bits, dtype: str, settings: Mri) -> Figures:
+    from darwinmerge.mri.kernel import count_words  # numba: not for those who only plan
+
     words = bits.view(np.uint16)
     counts = np.zeros(65536, dtype=np.int64)
-    for start in range(0, len(words), 1 << 20):  # bincount widens its input eightfold: a block at a time
-        counts += np.bincount(words[start : start + (1 << 20)], minlength=65536)
+    count_words(np.require(words, np.uint16, ["C", "A"]), counts)
     present = np.flatnonzero(counts)
     values, weights = _PATTERNS[dtype][present], counts[present]
     finite = np.isfinite(values)

@@ -6,18 +6,20 @@ on the file format that carries them.
 
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from darwinmerge.canonical import digest_lines, rounded
-from darwinmerge.checkpoint.dtypes import DTYPES
+from darwinmerge.checkpoint.dtypes import DTYPES, same_bytes
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.kinds import kind_of, layer_of
 from darwinmerge.experiment.manifest import Mri
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.mri.figures import Figures, measure
+from darwinmerge.parallel import in_order
 
 Presence = Literal["both", "identical", "only-in-father", "only-in-mother", "not-a-weight"]
 
@@ -63,13 +65,12 @@ def names_of(father: ModelFolder, mother: ModelFolder) -> list[str]:
 
 
 def diagnose(father: ModelFolder, mother: ModelFolder, settings: Mri) -> Iterator[TensorRow]:
-    """Rows of the MRI table, in order of names.
+    """Rows of the MRI table, in order of names; tensors are measured on all cores.
 
     Raises:
         BadInput: a tensor has different shapes in the parents.
     """
-    for name in names_of(father, mother):
-        yield _row(name, father, mother, settings)
+    yield from in_order(partial(_row, name, father, mother, settings) for name in names_of(father, mother))
 
 
 def _row(name: str, father: ModelFolder, mother: ModelFolder, settings: Mri) -> TensorRow:
@@ -86,7 +87,7 @@ def _row(name: str, father: ModelFolder, mother: ModelFolder, settings: Mri) -> 
         presence = "not-a-weight"
     elif a is None or b is None:
         presence = "only-in-father" if a else "only-in-mother"
-    elif a.dtype == b.dtype and np.array_equal(father.bits(name).view(np.uint8), mother.bits(name).view(np.uint8)):
+    elif a.dtype == b.dtype and same_bytes(father.bits(name), mother.bits(name)):
         presence = "identical"
     else:
         presence = "both"
@@ -114,6 +115,28 @@ def _row(name: str, father: ModelFolder, mother: ModelFolder, settings: Mri) -> 
 def _measured(folder: ModelFolder, name: str, settings: Mri) -> Figures:
     figures = measure(folder.bits(name), folder.info(name).dtype, settings)
     return Figures(**{k: rounded(v) if isinstance(v, float) else v for k, v in figures.model_dump().items()})
+
+
+def require_finite(rows: Sequence[TensorRow]) -> None:
+    """Refuse parents with NaN or infinities in a weight: a merge would carry them into every child.
+
+    Raises:
+        BadInput: naming the first such tensor, its parent and how many elements, and how many tensors more.
+    """
+    broken = [
+        (row.name, who, figures.non_finite)
+        for row in rows
+        for who, figures in (("father", row.father), ("mother", row.mother))
+        if figures.non_finite > 0
+    ]
+    if broken:
+        name, who, count = broken[0]
+        more = len({name for name, _, _ in broken}) - 1
+        raise BadInput(
+            f"tensor {name}: {count} of {who}'s elements {'is' if count == 1 else 'are'} NaN or infinite"
+            f"{f', and {more} more tensors have such elements' if more else ''}; that checkpoint is broken: download "
+            "it again, or take an earlier one of its training"
+        )
 
 
 def spread(rows: Sequence[TensorRow]) -> float:

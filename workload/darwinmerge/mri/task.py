@@ -1,18 +1,22 @@
 """Phase 0 as tasks: pin the parents, and diagnose every tensor."""
 
 from darwinmerge.checkpoint.compatible import require_compatible
+from darwinmerge.errors import BadInput
 from darwinmerge.merge.recipe import Pins
-from darwinmerge.mri.table import diagnose, names_of, spread, table_digest, to_parquet
+from darwinmerge.mri.table import diagnose, names_of, require_finite, spread, table_digest, to_parquet
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import MriInputs, MriSummary, ResolveSummary
 from darwinmerge.store import Ref, layout
+
+WARNINGS, WARNING = 8, 200  # how many are kept, and of how many letters: a summary is small
 
 
 def resolve(place: Place) -> tuple[ResolveSummary, tuple[Ref, ...]]:
     """Check that the parents belong together, and pin them by the SHA-256 of their files."""
     father, mother = place.parents()
-    require_compatible(father, mother)
+    warnings = require_compatible(father, mother)
     summary = ResolveSummary(
+        warnings=tuple(warning[:WARNING] for warning in warnings[:WARNINGS]),
         pins=Pins(father=father.pin, mother=mother.pin),
         father_bytes=sum(located.info.nbytes for located in father.tensors.values()),
         mother_bytes=sum(located.info.nbytes for located in mother.tensors.values()),
@@ -28,6 +32,11 @@ def mri(inputs: MriInputs, place: Place) -> tuple[MriSummary, tuple[Ref, ...]]:
         rows.append(row)
         place.tell(len(rows), total)
         place.pause()
+    require_finite(rows)
+    if not any(row.presence == "both" for row in rows):
+        raise BadInput(
+            f"father and mother don't differ in any tensor that both have; there is nothing to merge ({mother.path})"
+        )
     digest = table_digest(rows)
     found = spread(rows)
     present = [row.presence for row in rows]

@@ -1,16 +1,15 @@
 """A store belongs to one experiment, and a run begins with what it holds."""
 
-import json
 from typing import Any
 
 from darwinmerge.checkpoint.folder import open_model
-from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment, differences, science_of
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline.tasks import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
 from darwinmerge.publish.place import published
-from darwinmerge.store import Store, layout
+from darwinmerge.store import Store, damaged, fetch_model, layout
 
 
 class Claim(Frozen):
@@ -21,49 +20,65 @@ class Claim(Frozen):
     parents: tuple[str, str]  # where father and mother were; they may move, but not change
 
 
-def claim(experiment: Experiment, store: Store) -> dict[TaskId, Result]:
-    """Make the store this experiment's, or check that it is; the results that it holds.
+Claimed = tuple[dict[TaskId, Result], list[str]]
+
+
+def claim(experiment: Experiment, store: Store) -> Claimed:
+    """Make the store this experiment's, or check that it is; the results that it holds, and those that no longer hold.
 
     Raises:
         BadConfiguration: the store belongs to another experiment, to this one with other settings, or to other
-            parents.
+            parents; or it is a folder with something else in it.
         BadInput: a result is damaged.
     """
-    science = json.loads(json.dumps(science_of(experiment.spec)))
-    mine = Claim(name=experiment.name, science=science, parents=(experiment.where.father, experiment.where.mother))
-    if store.create(layout.EXPERIMENT, mine.model_dump_json(indent=1).encode()):
-        return {}
-    theirs = Claim.model_validate_json(store.read(layout.EXPERIMENT))
-    if theirs.name != mine.name:
+    where = experiment.where
+    mine = Claim(name=experiment.name, science=science_of(experiment.spec), parents=(where.father, where.mother))
+    if store.head(layout.EXPERIMENT) is None:
+        first = next(store.list(""), None)
+        if first:
+            raise BadConfiguration(
+                f"store {store.uri} holds something else than an experiment ({first.key}); choose another"
+            )
+        store.create(layout.EXPERIMENT, mine.model_dump_json(indent=1).encode())
+    return held(experiment, store)
+
+
+def held(experiment: Experiment, store: Store) -> Claimed:
+    """What a store holds for this experiment, nothing changed in it; see `claim`."""
+    if store.head(layout.EXPERIMENT) is None:
+        return {}, []
+    theirs = fetch_model(store, layout.EXPERIMENT, Claim)
+    if theirs.name != experiment.name:
         raise BadConfiguration(
-            f"store {store.uri} belongs to the experiment '{theirs.name}', not to '{mine.name}'; "
+            f"store {store.uri} belongs to the experiment '{theirs.name}', not to '{experiment.name}'; "
             "choose another spec.store.uri"
         )
-    changed = differences(theirs.science, mine.science)
+    changed = differences(theirs.science, science_of(experiment.spec))
     if changed:
         remedy = "put them back, or choose another spec.store.uri (only evolution.steps and places may change)"
         raise BadConfiguration(
-            "\n  ".join([f"store {store.uri} holds '{mine.name}' with other settings; {remedy}:", *changed])
+            "\n  ".join([f"store {store.uri} holds '{experiment.name}' with other settings; {remedy}:", *changed])
         )
-    results = recorded(experiment, store)
-    if theirs.parents != mine.parents:
+    results, undone = _recorded(experiment, store)
+    if theirs.parents != (experiment.where.father, experiment.where.mother):
         _require_same_parents(experiment, store, results)
-    return results
+    return results, undone
 
 
-def recorded(experiment: Experiment, store: Store) -> dict[TaskId, Result]:
+def _recorded(experiment: Experiment, store: Store) -> Claimed:
     """All results of the store; a publication that another one or a person has undone counts as not done."""
     results: dict[TaskId, Result] = {}
+    undone = []
     for stat in store.list(layout.RESULTS):
         try:
             result = RESULT.validate_json(store.read(stat.key))
         except ValueError as error:
-            raise BadInput(f"store {store.uri}: {stat.key} is damaged ({error}); delete it and run again") from None
+            raise damaged(store, stat.key, error) from None
         if _gone(result, experiment.where.output):
-            store.delete(stat.key)
+            undone.append(stat.key)
         else:
             results[result.task] = result
-    return results
+    return results, undone
 
 
 def _gone(result: Result, output: str) -> bool:

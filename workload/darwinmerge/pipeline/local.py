@@ -60,6 +60,13 @@ class LocalWorker:
             self._process.kill()
             self._process.wait()
 
+    def keep_log(self) -> str:
+        """Keep what it wrote to stderr for whoever looks for the cause; where, as the end of a message."""
+        self.log.seek(0)
+        with tempfile.NamedTemporaryFile("w", prefix="darwin-worker-", suffix=".log", delete=False) as kept:
+            kept.write(self.log.read())
+        return f" (its log: {kept.name})"
+
     def last_words(self) -> str:
         """The last line that it wrote to stderr."""
         self.log.seek(0)

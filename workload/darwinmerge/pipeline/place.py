@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.errors import BadInput, Interrupted
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
@@ -29,7 +30,7 @@ class Place:
     def __init__(self, where: Bindings, store: Store, stop: threading.Event, tell: Tell) -> None:
         """A place for tasks of one experiment; `tell` hears of progress, `stop` asks for an end."""
         self.where, self.store, self._stop, self.tell = where, store, stop, tell
-        self._parents: dict[str, ModelFolder] = {}
+        self._parents: tuple[ModelFolder, ModelFolder] | None = None
         self._tables: dict[str, tuple[TensorRow, ...]] = {}
         self._benchmark: Benchmark | None = None
         self._resident: tuple[Terms, Resident] | None = None
@@ -44,10 +45,10 @@ class Place:
             raise Interrupted("stopped between two pieces of work; the same command goes on from here")
 
     def parents(self) -> tuple[ModelFolder, ModelFolder]:
-        """Father and Mother, opened once."""
-        if not self._parents:
-            self._parents = {uri: open_model(uri) for uri in (self.where.father, self.where.mother)}
-        return self._parents[self.where.father], self._parents[self.where.mother]
+        """Father and Mother, opened once, their tensors by Father's names."""
+        if self._parents is None:
+            self._parents = aligned(open_model(self.where.father), open_model(self.where.mother))
+        return self._parents
 
     def pinned(self, pins: Pins) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, if they are still what they were when the run began.

@@ -229,7 +229,7 @@ class _Walker:
             message = f"every candidate was rejected; the first: {reasons[0]}" if reasons else "there was no candidate"
             seen.outcome = Outcome(kind="Failed", reason="NoCandidate", message=message)
             raise _End
-        if len(best) == 1 or not all(count.fresh for count in seen.rows.counts):
+        if len(best) == 1 or not any(count.fresh for count in seen.rows.counts):
             return best[0]
         for place, summary in enumerate(best):
             assert summary.candidate
@@ -269,6 +269,7 @@ class _Walker:
         if seen.export:
             seen.health = self.ask(
                 HealthInputs(
+                    pins=seen.resolved.pins,
                     table=seen.mri.table,
                     recipe=seen.export.recipe,
                     weights=seen.export.weights,

@@ -58,8 +58,9 @@ def main() -> None:
             code = exit_code(error)
             traceback.print_exc()
             message = str(error) if isinstance(error, DarwinError) else f"{type(error).__name__}: {error}"
-            say("failed", exit=int(code), message=message)
-            if code in (ExitCode.INTERNAL, ExitCode.OUT_OF_MEMORY):
+            leaving = code in (ExitCode.INTERNAL, ExitCode.OUT_OF_MEMORY, ExitCode.EVALUATOR_FAILED)
+            say("failed", exit=int(code), message=message, leaving=leaving)
+            if leaving:
                 os._exit(code)  # its memory may be in any state: a fresh process takes over
         else:
             say("result", result=json.loads(RESULT.dump_json(result, by_alias=True)))

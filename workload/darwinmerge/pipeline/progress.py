@@ -73,7 +73,7 @@ def _questions(experiment: Experiment, seen: Walk) -> tuple[int, int]:
     evaluation, evolution = experiment.spec.evaluation, experiment.spec.evolution
     search, fresh, verdict = (_sum(seen.rows.counts, name) for name in ("search", "fresh", "verdict"))
     most = min(evaluation.finalists, evolution.steps * evolution.candidates)
-    finalists = most if most > 1 and all(count.fresh for count in seen.rows.counts) else 0
+    finalists = most if most > 1 else 0
     planned = evolution.steps * evolution.candidates
     children = sum(len(g.tasks) for g in seen.generations) if seen.winner else planned
     total = search * (children + 3) + fresh * finalists + verdict * 4

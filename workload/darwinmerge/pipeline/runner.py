@@ -74,7 +74,9 @@ class Runner:
             Interrupted: SIGINT or SIGTERM.
             BadConfiguration: the store is another experiment's.
         """
-        self.results = claim(self._x, self._store)
+        self.results, undone = claim(self._x, self._store)
+        for key in undone:
+            self._store.delete(key)
         self._view.known(self.results)
         with _signals() as stopping, self._closing():
             while True:
@@ -96,7 +98,7 @@ class Runner:
                 worker = self._hire()
                 self._workers.append(worker)
             before = [attempt.exit for attempt in self._attempts.get(task.id, [])]
-            worker.give(task, last_try=ExitCode.INTERNAL in before)
+            worker.give(task, last_try=ExitCode.EVALUATOR_FAILED in before)
             self._view.started(task)
 
     def _hire(self) -> LocalWorker:
@@ -133,11 +135,18 @@ class Runner:
                 self._view.finished(task, result, self.results)
             case "failed" if task:
                 worker.task = None
-                self._failed(task, ExitCode(event["exit"]), event["message"])
+                message = event["message"]
+                if event["leaving"]:  # it gets no other task, which would be blamed for its end
+                    self._workers.remove(worker)
+                    message += worker.keep_log()
+                self._failed(task, ExitCode(event["exit"]), message)
             case "ended":
-                self._workers.remove(worker)
+                if worker in self._workers:
+                    self._workers.remove(worker)
                 if task:
-                    self._failed(task, *death(event["exit"], worker.last_words()))
+                    code, message = death(event["exit"], worker.last_words())
+                    worker.task = None
+                    self._failed(task, code, message + worker.keep_log())
 
     def _failed(self, task: Task, code: ExitCode, message: str) -> None:
         attempts = self._attempts.setdefault(task.id, [])

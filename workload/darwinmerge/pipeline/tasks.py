@@ -145,6 +145,7 @@ class HealthInputs(Frozen):
     """Phase 3."""
 
     stage: Literal["health"] = "health"
+    pins: Pins
     table: str
     recipe: str  # the child's
     weights: str  # digest of the child's weights
@@ -170,6 +171,7 @@ class ResolveSummary(Frozen):
 
     stage: Literal["resolve"] = "resolve"
     pins: Pins
+    warnings: tuple[str, ...] = ()  # of what differs between the parents and doesn't matter much
     father_bytes: int
     mother_bytes: int
 
@@ -358,7 +360,7 @@ class Rejected(Frozen):
 
     kind: Literal["rejected"] = "rejected"
     task: TaskId
-    reason: Literal["NonFiniteScores", "EvaluatorError", "MixedEnvironments"]
+    reason: Literal["NonFiniteScores", "EvaluatorError"]
     message: str
     candidate: Candidate | None = None
 

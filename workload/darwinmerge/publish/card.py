@@ -2,18 +2,9 @@
 
 import yaml
 
-from darwinmerge.pipeline.tasks import Comparison, HealthSummary, Label, VerdictSummary
+from darwinmerge.pipeline.tasks import Comparison, HealthSummary, VerdictSummary
 from darwinmerge.publish.record import Record
-
-SENTENCES: dict[Label, str] = {
-    "ChildBeatsBoth": "On questions that the search never saw, this model is better than both of its parents.",
-    "BeatsFather": "On questions that the search never saw, this model is better than its father; it can't be told "
-    "from its mother.",
-    "BeatsMother": "On questions that the search never saw, this model is better than its mother; it can't be told "
-    "from its father.",
-    "NoSignificantDifference": "On questions that the search never saw, this model can't be told from its parents.",
-    "Worse": "On questions that the search never saw, this model is worse than one of its parents.",
-}
+from darwinmerge.report.lines import sentence
 
 
 def card(title: str, record: Record, verdict: VerdictSummary, health: HealthSummary) -> str:
@@ -28,7 +19,8 @@ def card(title: str, record: Record, verdict: VerdictSummary, health: HealthSumm
 
 A merge of two fine-tunes of one base, found by diagnostic-guided evolution (Darwin V5's method).
 
-**{SENTENCES[verdict.label]}** {verdict.n} questions, two-sided sign-flip test at level {verdict.alpha:g}, \
+**On questions that the search never saw, {sentence(verdict)}.** \
+{verdict.n} questions, two-sided sign-flip test at level {verdict.alpha:g}, \
 look {verdict.looks} at these questions.
 
 | child against | difference | interval | p | |

@@ -4,11 +4,14 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from darwinmerge.checkpoint.dtypes import DTYPES
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.header import TensorInfo, build_header
-from darwinmerge.merge.arithmetic import merged_blocks
+from darwinmerge.merge.arithmetic import jobs
 from darwinmerge.merge.recipe import Decision, Recipe
+from darwinmerge.parallel import in_order
 
 Shard = tuple[Decision, ...]
 
@@ -42,9 +45,9 @@ def content(shard: Shard, recipe: Recipe, father: ModelFolder, mother: ModelFold
     """The bytes of one file, header first."""
     infos = [source_info(decision, father, mother) for decision in shard]
     yield build_header([(info.name, info.dtype, info.shape) for info in infos])
-    for decision in shard:
-        for block in merged_blocks(decision, recipe, father, mother):
-            yield block.tobytes()
+    work = (job for decision in shard for job in jobs(decision, recipe, father, mother))
+    for block in in_order(work):
+        yield block.view(np.uint8).data
 
 
 def index(shards: Sequence[Shard], total_size: int) -> bytes:

@@ -28,6 +28,12 @@ WORDS = {
 }
 
 
+def sentence(verdict: VerdictSummary) -> str:
+    """The verdict in words, the plain average not forgotten."""
+    plain = {"Better": "better than", "NotDifferent": "not to be told from", "Worse": "worse than"}
+    return f"{WORDS[verdict.label]}; it is {plain[verdict.vs_linear.result]} the plain average"
+
+
 def title(task: Task, experiment: Experiment) -> str:
     """What a task does, in a few words."""
     inputs = task.inputs
@@ -61,7 +67,8 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
         return f"{what}: generation {result.generation} was recorded with other genomes, which stand"
     match result.summary:
         case ResolveSummary() as s:
-            return f"parents pinned: father {_mb(s.father_bytes)}, mother {_mb(s.mother_bytes)}"
+            warnings = "".join(f"\n       warning: {warning}" for warning in s.warnings)
+            return f"parents pinned: father {_mb(s.father_bytes)}, mother {_mb(s.mother_bytes)}{warnings}"
         case RowsSummary() as s:
             each = "; ".join(f"{c.task} {c.search} + {c.fresh} fresh, {c.verdict} for the verdict" for c in s.counts)
             return f"rows: {each}"
@@ -80,7 +87,7 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
         case HealthSummary() as s:
             return f"{what}: {s.status}, {s.layers} layers" + (f"; {', '.join(s.flagged)}" if s.flagged else "")
         case VerdictSummary() as s:
-            return f"{what}: {s.label}, {WORDS[s.label]}"
+            return f"{what}: {s.label}: {sentence(s)}"
         case PublishSummary() as s:
             return f"published: {s.files} files"
 

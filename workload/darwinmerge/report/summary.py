@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from darwinmerge.checkpoint.folder import local_path
-from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.answers import Answers, read_answers
 from darwinmerge.evaluation.statistics import bootstrap_interval, mcnemar
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Account
 from darwinmerge.pipeline.plan import Outcome, Results, Walk, walk
+from darwinmerge.pipeline.progress import summarise
 from darwinmerge.pipeline.tasks import (
     Candidate,
     HealthSummary,
@@ -21,8 +21,9 @@ from darwinmerge.pipeline.tasks import (
     VerdictSummary,
 )
 from darwinmerge.pipeline.worker import Cost
+from darwinmerge.publish.record import Record
 from darwinmerge.search.genome import GENES
-from darwinmerge.store import Store, layout
+from darwinmerge.store import Store, damaged, fetch_model, layout
 
 MODELS = ("father", "mother", "linear", "child")
 
@@ -72,15 +73,17 @@ class StageCost(Frozen):
     tasks: int
     seconds: float
     peak_bytes: int
-    """The greatest resident memory of a worker during a task of this stage."""
+    """The greatest resident memory of a worker during a task of this stage, the model that it keeps included."""
 
 
 class ChildFolder(Frozen):
     """Where the child is."""
 
     path: str
+    files: dict[str, str]
+    """SHA-256 of each weight file, as `sha256sum` gives it."""
     sha256: str
-    """Digest over the SHA-256 of its weight files; `darwin.json` in the folder lists them."""
+    """SHA-256 of the weight file; of several, the digest over theirs."""
     recipe: str
     """Digest of the recipe that makes these weights from these parents."""
     accounts: dict[Account, int]
@@ -136,7 +139,6 @@ def build(experiment: Experiment, results: Results, store: Store) -> RunSummary:
         for name in MODELS
     )
     scored = [result for g in seen.generations for result in g.results]
-    known = [*seen.parents.values(), *seen.verdicts.values(), *(r for r in scored if isinstance(r, ScoreSummary))]
     return RunSummary(
         name=experiment.name,
         store=store.uri,
@@ -149,7 +151,7 @@ def build(experiment: Experiment, results: Results, store: Store) -> RunSummary:
         inert_genes=tuple(g for g in GENES if g not in seen.search.active) if seen.search else (),
         candidates=sum(isinstance(result, ScoreSummary) for result in scored),
         rejected=sum(isinstance(result, Rejected) for result in scored),
-        questions=sum(summary.n for summary in known),
+        questions=summarise(experiment, results).questions,
         health=seen.health,
         child=_child(experiment, seen, store),
         environment=next(iter(answers.values())).env if answers else {},
@@ -186,8 +188,13 @@ def _child(experiment: Experiment, seen: Walk, store: Store) -> ChildFolder | No
         return None
     inside = local_path(store.uri) / layout.child(seen.export.recipe).rstrip("/")
     path = local_path(experiment.where.output) if seen.published and experiment.where.output else inside
+    files = fetch_model(store, layout.child(seen.export.recipe) + layout.CHILD_RECORD, Record).files
     return ChildFolder(
-        path=str(path), sha256=seen.export.weights, recipe=seen.export.recipe, accounts=seen.export.accounts
+        path=str(path),
+        files=files,
+        sha256=next(iter(files.values())) if len(files) == 1 else seen.export.weights,
+        recipe=seen.export.recipe,
+        accounts=seen.export.accounts,
     )
 
 
@@ -197,7 +204,7 @@ def _costs(store: Store) -> tuple[StageCost, ...]:
         try:
             cost = Cost.model_validate_json(store.read(stat.key))
         except ValueError as error:
-            raise BadInput(f"store {store.uri}: {stat.key} is damaged ({error}); delete it and run again") from None
+            raise damaged(store, stat.key, error) from None
         costs.setdefault(cost.stage, []).append(cost)
     return tuple(_stage_cost(stage, found) for stage, found in costs.items())
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from darwinmerge.pipeline.tasks import Comparison, VerdictSummary
-from darwinmerge.report.lines import WORDS
+from darwinmerge.report.lines import sentence
 from darwinmerge.report.summary import RunSummary, TaskScore
 
 NAMES = {"father": "Father", "mother": "Mother", "linear": "average", "child": "child"}
@@ -49,7 +49,7 @@ def _cell(score: TaskScore) -> str:
 
 def _verdict(verdict: VerdictSummary) -> Text:
     confidence = f"{100 * (1 - verdict.alpha):g} %"
-    text = Text(f"\nVerdict: {verdict.label}: {WORDS[verdict.label]}", style="bold")
+    text = Text(f"\nVerdict: {verdict.label}: {sentence(verdict)}", style="bold")
     text.append(
         f"\n  {verdict.n} questions that the search never saw; sign-flip test at level {verdict.alpha:g}, "
         f"intervals {confidence}, look {verdict.looks}",

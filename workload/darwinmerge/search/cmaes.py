@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from darwinmerge.search.genome import DECIMALS
+from darwinmerge.search.ranking import Scores, ranking, require_answer
 
 
 class CmaEs:
@@ -46,24 +47,27 @@ class CmaEs:
         }
         self._es: Any = cma.CMAEvolutionStrategy(padded, sigma, options)
         self._population = population
+        self._asked: list[Any] = []
 
     def ask(self) -> list[list[float]]:
         """The next generation's points."""
         self._asked = self._es.ask()
         return [[float(x) for x in point[: self.dimensions]] for point in self._asked[: self._population]]
 
-    def tell(self, scores: Sequence[float | None]) -> None:
+    def tell(self, scores: Scores) -> None:
         """The scores of the points last asked for, higher is better, None for a failure.
 
         Told as ranks: the first of two equal scores ranks before the second, failures last.
+
+        Raises:
+            ValueError: a score is NaN or infinite; there are not as many scores as points; nothing was asked for.
         """
-        order = sorted(range(len(scores)), key=lambda i: (scores[i] is None, -(scores[i] or 0.0), i))
-        ranks = [0.0] * len(self._asked)
-        for rank, i in enumerate(order):
+        require_answer(len(self._asked[: self._population]), scores)
+        ranks = [float(i) for i in range(len(self._asked))]  # a point that only pycma wanted ranks after all others
+        for rank, i in enumerate(ranking(scores)):
             ranks[i] = float(rank)
-        for i in range(len(scores), len(self._asked)):
-            ranks[i] = float(i)
         self._es.tell(self._asked, ranks)
+        self._asked = []
 
     @property
     def converged(self) -> bool:

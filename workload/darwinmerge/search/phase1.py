@@ -1,7 +1,7 @@
 """Phase 1: evolution on the heuristic, its history and its elites.
 
-All steps are run: where CMA-ES converges (it does, near step 90) it restarts at a seeded random point, which
-the history records. Elites are taken greedily from the whole history, each at some distance from those
+All steps are run: where a search converges (CMA-ES does, near step 90) it restarts at a seeded random point,
+which the history records. Elites are taken greedily from the whole history, each at some distance from those
 already taken, so that the first real children differ.
 """
 
@@ -16,6 +16,7 @@ from darwinmerge.merge.recipe import Mixing
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.search.cmaes import CmaEs
 from darwinmerge.search.fitness import Heuristic
+from darwinmerge.search.genetic import Genetic
 from darwinmerge.search.genome import Box, Genome, active_genes
 
 FLAT = 1e-6  # a generation whose fitness differs by less has found an optimum, as finely as the genes' grid shows it
@@ -40,12 +41,12 @@ def evolve(
     starts = np.random.RandomState(seed % 2**32)
     history: list[HistoryRow] = []
     start, flat = 0, False
-    search = CmaEs([0.5] * len(box.active), settings.sigma0, settings.population, seed + 1)
+    search = _search([0.5] * len(box.active), settings, seed + 1)
     for step in range(1, settings.steps + 1):
         if search.converged or flat:
             start += 1
             point = starts.random_sample(len(box.active))
-            search = CmaEs(point.tolist(), settings.sigma0, settings.population, seed + 1 + start)
+            search = _search(point.tolist(), settings, seed + 1 + start)
         genomes = [box.genome(point) for point in search.ask()]
         scores = [fitness(genome) for genome in genomes]
         search.tell(scores)
@@ -56,6 +57,12 @@ def evolve(
             for i, (g, f) in enumerate(zip(genomes, scores, strict=True))
         ]
     return history
+
+
+def _search(start: Sequence[float], settings: Search, seed: int) -> CmaEs | Genetic:
+    if settings.algorithm == "Genetic":
+        return Genetic(start, settings.sigma0, settings.population, seed, settings.breeding)
+    return CmaEs(start, settings.sigma0, settings.population, seed)
 
 
 def elites(history: Sequence[HistoryRow], active: Sequence[Gene], settings: Search) -> list[Genome]:

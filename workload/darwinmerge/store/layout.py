@@ -1,6 +1,7 @@
 """Where each thing of an experiment lies in its store.
 
     experiment.json                   what this store belongs to; a store of another experiment is refused
+    environment.json                  the kind of machine and software that its scores are measured with
     results/<stage>-<id>.json         one result a task: Done, Rejected or Superseded
     costs/<stage>-<id>.json           seconds, peak memory and machine of the attempt that finished a task
     generations/<g>.json              the genomes of a generation, recorded before the first is merged
@@ -12,7 +13,7 @@
     health/<digest>.json              the health table
     summary.json, summary.txt         the outcome, made anew at the end of every run
 
-Keys hold 16 hex digits of a digest; the whole digest stands inside, and is checked on reading. Nothing that
+Keys hold 16 hex digits of a digest; tables, rows and answers are checked against the whole one on reading. Nothing that
 changes from run to run (times, places) stands in any object but `experiment.json`, `costs/`, the summaries and a
 child's `darwin-run.json`: two runs of an experiment can be compared byte for byte.
 """
@@ -22,6 +23,7 @@ from darwinmerge.store.base import Store
 SHORT = 16
 
 EXPERIMENT = "experiment.json"
+ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
 SUMMARY_TEXT = "summary.txt"
 CHILD_RECORD = "darwin.json"  # in a child's folder: what it is made of

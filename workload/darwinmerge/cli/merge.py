@@ -1,0 +1,172 @@
+"""`darwin merge`: one merge by hand, with a genome and any setting of the manifest."""
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+import yaml
+from pydantic import ValidationError
+from rich.box import HORIZONTALS
+from rich.table import Table
+
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings
+from darwinmerge.errors import BadConfiguration
+from darwinmerge.experiment.manifest import Spec, parse_size
+from darwinmerge.merge.overrides import Override, Overrides, overridden
+from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe
+from darwinmerge.mri.table import TensorRow, require_finite, table_digest
+from darwinmerge.search.genome import GENES, INERT, Genome
+
+EPILOG = """
+\b
+Examples:
+  darwin merge --father A --mother B --genome ratio=0.5,attn=0.4,ffn=0.6,density_b=0.8 --seed 1 -o child
+  darwin merge --father A --mother B --genome ratio=0.3 --set mri.weight=0 -o child   plain ratios, no diagnosis
+  darwin merge --father A --mother B --genome ratio=0.5 --plan                        what would become of each tensor
+  darwin merge --father A --mother B --genome ratio=0.5 --recipe recipe.yaml -o child
+
+\b
+A recipe file overrides ratios and densities; the first fit wins:
+  overrides:
+    - {kind: ffn, layers: 0-7, ratio: 0.2}
+    - {pattern: "lm_head|embed", ratio: 0}    # 0 copies Father, 1 copies Mother
+    - {kind: attention, density: 0.5}
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--father", required=True, help="Model folder of parent A.")
+@click.option("--mother", required=True, help="Model folder of parent B.")
+@click.option("--genome", "genes", required=True, help="Genes as name=value, by commas; those left out take `ratio`.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the mask.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the child; it must not exist.")
+@click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A YAML file with overrides.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print what would become of each tensor; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="With --plan: as JSON.")
+@takes_settings
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def merge(
+    father: str,
+    mother: str,
+    genes: str,
+    seed: int,
+    output: Path | None,
+    recipe_file: Path | None,
+    plan_only: bool,
+    as_json: bool,
+    assignments: tuple[str, ...],
+    debug: bool,
+) -> None:
+    """Merge two models once, by hand: the published formula, diagnosis included, or any setting of it.
+
+    The same parents, genome, seed and settings give the same child, bit for bit, on any machine.
+    """
+    if plan_only == bool(output):
+        raise click.UsageError("give -o OUT to write the child, or --plan to see what would be done")
+    genome, overrides = parse_genome(genes), read_overrides(recipe_file)
+    if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise BadConfiguration(f"-o {output}: it exists; choose a new folder")
+    err = console(stderr=True)
+    spec = settings(father, mother, assignments, seed=seed)
+    parents = open_pair(father, mother, err)
+    rows = diagnosed(parents, spec.mri, err)
+    require_finite(rows)
+    mixing = Mixing(mri_weight=spec.mri.weight, merge=spec.merge)
+    pins = Pins(father="", mother="") if plan_only else Pins(father=parents[0].pin, mother=parents[1].pin)
+    recipe = overridden(child_recipe(rows, genome, pins, mixing, spec.seed), rows, overrides, spec.seed)
+    if output is None:
+        _print_plan(rows, recipe, as_json)
+        return
+    _write(output, recipe, parents, (genome, mixing, table_digest(rows)), spec)
+    accounts = ", ".join(f"{count} {name}" for name, count in recipe.accounts().items())
+    click.echo(f"{output}: {accounts}; recipe {recipe.id}")
+
+
+def parse_genome(text: str) -> Genome:
+    """A genome from `ratio=0.5,attn=0.4`; genes left out take `ratio`, densities 1.
+
+    Raises:
+        BadConfiguration: naming the gene.
+    """
+    given: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name not in GENES:
+            raise BadConfiguration(f"--genome {part}: no such gene; there are: {', '.join(GENES)}")
+        try:
+            given[name] = float(value)
+        except ValueError:
+            raise BadConfiguration(f"--genome {part}: write {name}=NUMBER, within 0..1") from None
+    try:
+        return Genome.of([given.get(gene, INERT.get(gene, given.get("ratio", 0.5))) for gene in GENES])
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise BadConfiguration(f"--genome {found['loc'][0]}={found['input']}: it must lie within 0..1") from None
+
+
+def read_overrides(path: Path | None) -> tuple[Override, ...]:
+    """The overrides of a recipe file; none without one.
+
+    Raises:
+        BadConfiguration: naming the mistakes.
+    """
+    if path is None:
+        return ()
+    try:
+        text = json.dumps(yaml.safe_load(path.read_text()))
+        return Overrides.model_validate_json(text, strict=True).overrides
+    except (OSError, yaml.YAMLError, TypeError) as error:
+        raise BadConfiguration(f"--recipe {path}: {error}") from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise BadConfiguration("\n  ".join([f"--recipe {path}:", *lines])) from None
+
+
+def _print_plan(rows: list[TensorRow], recipe: Recipe, as_json: bool) -> None:
+    lines = [
+        {
+            "tensor": row.name,
+            "kind": row.kind,
+            "layer": row.layer,
+            "ratio_b": row.ratio_b,
+            "final_ratio": decision.ratio if decision.account == "merged" else None,
+            "density": recipe.density_of(decision) if decision.account == "merged" else None,
+            "decision": decision.account,
+        }
+        for row, decision in zip(rows, recipe.decisions, strict=True)
+    ]
+    if as_json:
+        click.echo(json.dumps(lines, indent=1))
+        return
+    table = Table(box=HORIZONTALS)
+    for name in lines[0]:
+        table.add_column(name, justify="right" if name in ("ratio_b", "final_ratio", "density") else "left")
+    for line in lines:
+        table.add_row(*("-" if v is None else f"{v:.6f}" if isinstance(v, float) else v for v in line.values()))
+    console().print(table)
+
+
+def _write(
+    output: Path,
+    recipe: Recipe,
+    parents: tuple[ModelFolder, ModelFolder],
+    told: tuple[Genome, Mixing, str],
+    spec: Spec,
+) -> None:
+    """Write beside the output and rename, so that it is never half a model."""
+    from darwinmerge.publish.write import write_child
+    from darwinmerge.store import FileStore
+
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        store = FileStore(partial)
+        write_child(store, "", recipe, parents, told, parse_size(spec.output.max_shard_size), lambda done, total: None)
+        shutil.rmtree(partial / ".partial", ignore_errors=True)
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""What `darwin mri`, `merge` and `health` share: two parents from the command line, and settings of the manifest."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from darwinmerge.checkpoint.compatible import require_compatible
+from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.pair import aligned
+from darwinmerge.errors import BadConfiguration
+from darwinmerge.experiment.load import parse
+from darwinmerge.experiment.manifest import Mri, Spec
+from darwinmerge.mri.table import TensorRow, diagnose, names_of
+
+T = TypeVar("T")
+
+takes_settings = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="A setting of the manifest's spec, such as mri.weight=0.5 or merge.oneSided=Keep; may be given many times.",
+)
+
+
+def settings(father: str, mother: str, assignments: Sequence[str], **more: Any) -> Spec:
+    """A manifest's spec for two parents, with `--set` applied, checked like any manifest.
+
+    Raises:
+        BadConfiguration: naming every wrong setting.
+    """
+    spec: dict[str, Any] = {
+        "parents": {"father": {"uri": father}, "mother": {"uri": mother}},
+        "evaluation": {"tasks": [{"name": "none"}]},
+        "store": {"uri": "none"},
+        **more,
+    }
+    for assignment in assignments:
+        path, found, value = assignment.partition("=")
+        if not found or not path:
+            raise BadConfiguration(f"--set {assignment}: write FIELD=VALUE, such as mri.weight=0.5")
+        place = spec
+        *parents, last = path.removeprefix("spec.").split(".")
+        for part in parents:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise BadConfiguration(f"--set {assignment}: {part} has no fields")
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadConfiguration(f"--set {assignment}: {error}") from None
+    document = {"apiVersion": "darwinmerge.io/v1alpha1", "kind": "DarwinMerge", "metadata": {"name": "by-hand"}}
+    return parse(yaml.safe_dump(document | {"spec": spec}), "settings").spec
+
+
+def open_pair(father: str, mother: str, console: Console) -> tuple[ModelFolder, ModelFolder]:
+    """Both parents, checked to belong together, their tensors by Father's names; warnings go to `console`.
+
+    Raises:
+        BadInput: one of them is not a whole model, or they don't belong together.
+    """
+    folders = open_model(father), open_model(mother)
+    for warning in require_compatible(*folders):
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    return aligned(*folders)
+
+
+def diagnosed(parents: tuple[ModelFolder, ModelFolder], mri: Mri, console: Console) -> list[TensorRow]:
+    """The MRI table, with a bar while it is made."""
+    rows = diagnose(*parents, mri)
+    return list(bar(rows, "diagnosing", len(names_of(*parents)), console))
+
+
+def console(stderr: bool = False) -> Console:
+    """A console; where it is no terminal, wide enough for a tensor's name."""
+    plain = Console(stderr=stderr)
+    return plain if plain.is_terminal else Console(stderr=stderr, width=140)
+
+
+def bar(things: Iterable[T], what: str, total: int, console: Console) -> Iterator[T]:
+    """Things as they come, with a bar on a terminal."""
+    return iter(track(things, what, total, console=console, transient=True, disable=not console.is_terminal))
+
+
+def write_json(path: Path | None, text: Callable[[], str]) -> None:
+    """Write JSON to a file, or to stdout for `-`; nothing without a path."""
+    if path is None:
+        return
+    if str(path) == "-":
+        click.echo(text())
+    else:
+        try:
+            path.write_text(text() + "\n")
+        except OSError as error:
+            raise BadConfiguration(f"--json {path}: {error.strerror}") from error
