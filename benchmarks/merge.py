@@ -2,7 +2,7 @@
 
 DARE-TIES with Father as the base and Mother as the one model: half of the way, 90 % of the differences kept, nothing
 rescaled. mergekit lives in a virtual environment of its own, made here on the first run, with the same torch. Parents
-are in the page cache for both, and what a run before wrote is removed first.
+are in the page cache for both; what a run before wrote is removed, and its memory is as free as any, before the next.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,7 @@ models:
 parameters: {{normalize: false, rescale: false}}
 dtype: bfloat16
 """
+SETTLE = 3.0  # seconds after a child is removed: its memory is free by then, and as slow to get as any
 REQUIREMENTS = HERE / "mergekit.txt"
 
 
@@ -86,7 +88,7 @@ def main() -> None:
     configuration.write_text(CONFIGURATION.format(father=father, mother=mother))
     files = sorted([*father.glob("*.safetensors"), *mother.glob("*.safetensors")])
     size = sum(path.stat().st_size for path in father.glob("*.safetensors"))
-    outputs = {name: work / f"out-{name.split()[0]}" for name in (OURS, PEER, WRITE, WRITE_WAIT)}
+    outputs = {name: work / f"out-{number}" for number, name in enumerate((OURS, PEER, WRITE, WRITE_WAIT))}
     write: list[str | Path] = [sys.executable, HERE / "rates.py", "write"]
     commands: dict[str, list[str | Path]] = {
         OURS: [
@@ -99,19 +101,19 @@ def main() -> None:
     }
 
     def once(name: str) -> Run:
-        clear(outputs[name])
+        for path in outputs.values():
+            clear(path)
+        time.sleep(SETTLE)
         warm(files)
-        done = run(commands[name])
-        if name in (WRITE, WRITE_WAIT):
-            clear(outputs[name])
-        return done
+        return run(commands[name])
 
-    contenders = {name: partial(once, name) for name in commands}
-    before = load()
-    in_turns({name: contenders[name] for name in (OURS, PEER)}, 1)  # not counted: compiles, and warms the libraries
-    runs = in_turns(contenders, given.rounds)
-    after = load()
+    for name in (OURS, PEER):  # not counted: compiles, warms the libraries, and makes the children to be compared
+        clear(outputs[name])
+        run(commands[name])
     agreement = run([sys.executable, HERE / "agreement.py", father, mother, outputs[OURS], outputs[PEER]]).said
+    before = load()
+    runs = in_turns({name: partial(once, name) for name in commands}, given.rounds)
+    after = load()
     for path in outputs.values():
         clear(path)
 

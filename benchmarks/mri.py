@@ -33,7 +33,7 @@ READ, READ_ALL, MAP, MAP_ALL = "read", "read, all cores", "map and sum", "map an
 
 def main() -> None:
     """Measure, keep the result, and print the table."""
-    given = arguments(__doc__, rounds=5)
+    given = arguments(__doc__, rounds=3)
     father, mother = make_models(given.work)
     files = sorted([*father.glob("*.safetensors"), *mother.glob("*.safetensors")])
     size = sum(path.stat().st_size for path in files)

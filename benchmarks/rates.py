@@ -1,14 +1,11 @@
 """How fast this machine reads and writes: the bound that any tool of this kind runs into.
 
 Reading is of files in the page cache: `read` copies them into a buffer that is used again and again, `map` maps them
-and sums them up where they lie. Writing is of bytes made beforehand, without and with a wait for the disk. `take` takes
-memory and gives it back: where a virtual machine hands idle memory back to its host, the next to ask for it waits many
-times longer, which would fall on whoever comes first.
+and sums them up where they lie. Writing is of bytes made beforehand, without and with a wait for the disk.
 """
 
 import argparse
 import json
-import mmap
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -66,25 +63,16 @@ def write(path: Path, size: int, wait: bool) -> None:
             os.fsync(file.fileno())
 
 
-def take(size: int) -> None:
-    """Take so much memory, page by page, and give it back."""
-    mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
-
-
 def main() -> None:
     """Do one of these once, and print how long it took, start of the process left out."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("way", choices=["read", "map", "write", "take"])
-    parser.add_argument("files", type=Path, nargs="*", help="to read, or the one to write")
+    parser.add_argument("way", choices=["read", "map", "write"])
+    parser.add_argument("files", type=Path, nargs="+", help="to read, or the one to write")
     parser.add_argument("--threads", type=int, default=1, help="of read and map (default: 1)")
-    parser.add_argument("--bytes", type=int, default=1 << 30, help="to write or take (default: 1 GiB)")
+    parser.add_argument("--bytes", type=int, default=1 << 30, help="to write (default: 1 GiB)")
     parser.add_argument("--fsync", action="store_true", help="wait until the disk has what was written")
     given = parser.parse_args()
-    if given.way == "take":
-        started = perf_counter()
-        take(given.bytes)
-        size = given.bytes
-    elif given.way == "write":
+    if given.way == "write":
         started = perf_counter()
         write(given.files[0], given.bytes, given.fsync)
         size = given.bytes

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -71,10 +72,12 @@ def merge(
     err = console(stderr=True)
     spec = settings(father, mother, assignments, seed=seed)
     parents = open_pair(father, mother, err)
-    rows = diagnosed(parents, spec.mri, err)
+    with ThreadPoolExecutor(2) as beside:  # the pins read every byte, as the diagnosis does
+        pinned = [] if plan_only else [beside.submit(lambda folder: folder.pin, folder) for folder in parents]
+        rows = diagnosed(parents, spec.mri, err)
     require_finite(rows)
     mixing = Mixing(mri_weight=spec.mri.weight, merge=spec.merge)
-    pins = Pins(father="", mother="") if plan_only else Pins(father=parents[0].pin, mother=parents[1].pin)
+    pins = Pins(father=pinned[0].result(), mother=pinned[1].result()) if pinned else Pins(father="", mother="")
     recipe = overridden(child_recipe(rows, genome, pins, mixing, spec.seed), rows, overrides, spec.seed)
     if output is None:
         _print_plan(rows, recipe, as_json)

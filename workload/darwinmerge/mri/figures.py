@@ -68,31 +68,25 @@ _PATTERNS = {dtype: _values_of_patterns(dtype) for dtype in ("BF16", "F16")}
 
 
 def _by_counting(bits: Bits, dtype: str, settings: Mri) -> Figures:
-    from darwinmerge.mri.kernel import count_words  # numba: not for those who only plan
+    from darwinmerge.mri import kernel  # numba: not for those who only plan
 
-    words = bits.view(np.uint16)
-    counts = np.zeros(65536, dtype=np.int64)
-    count_words(np.require(words, np.uint16, ["C", "A"]), counts)
-    present = np.flatnonzero(counts)
-    values, weights = _PATTERNS[dtype][present], counts[present]
-    finite = np.isfinite(values)
-    non_finite = int(weights[~finite].sum())
-    values, weights = values[finite], weights[finite]
-    n = int(weights.sum())
+    counts, values = np.zeros(65536, dtype=np.int64), _PATTERNS[dtype]
+    kernel.count_words(np.require(bits.view(np.uint16), np.uint16, ["C", "A"]), counts)
+    n, total, squares, low, high, zeros, non_finite = kernel.moments(counts, values, 0.0).tolist()
     if n == 0:
-        return Figures(non_finite=non_finite)
-    mean = math.fsum(values * weights) / n
-    deviation = math.fsum(weights * (values - mean) ** 2)
-    histogram, _ = np.histogram(values, settings.bins, weights=weights)
+        return Figures(non_finite=int(non_finite))
+    mean = total / n
+    deviation = kernel.moments(counts, values, mean)[2] if low != high else 0.0
+    edges = np.histogram_bin_edges(np.array([low, high]), settings.bins)
     return Figures(
-        norm=math.sqrt(math.fsum(weights * values**2)),
-        entropy=entropy_of(histogram, settings.entropy_base),
-        std=math.sqrt(deviation / (n - 1)) if n > 1 and values.min() != values.max() else 0.0,
+        norm=math.sqrt(squares),
+        entropy=entropy_of(kernel.histogram(counts, values, edges), settings.entropy_base),
+        std=math.sqrt(deviation / (n - 1)) if n > 1 else 0.0,
         mean=mean,
-        min=float(values.min()),
-        max=float(values.max()),
-        zeros=int(weights[values == 0].sum()),
-        non_finite=non_finite,
+        min=low,
+        max=high,
+        zeros=int(zeros),
+        non_finite=int(non_finite),
     )
 
 

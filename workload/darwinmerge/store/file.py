@@ -11,7 +11,9 @@ import hashlib
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
 
@@ -94,11 +96,16 @@ class FileStore:
         sha, size = hashlib.sha256(), 0
         try:
             self._sweep(partial.parent)
-            with partial.open("wb") as file:
+            with partial.open("wb") as file, ThreadPoolExecutor(1) as beside:
+                hashed: deque[Future[None]] = deque()
                 for part in parts:
+                    hashed.append(beside.submit(sha.update, part))  # hashing takes as long as writing
                     file.write(part)
-                    sha.update(part)
                     size += len(part) if isinstance(part, bytes) else part.nbytes
+                    if len(hashed) > 2:
+                        hashed.popleft().result()
+                for future in hashed:
+                    future.result()
                 file.flush()
                 os.fsync(file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
