@@ -225,6 +225,13 @@ def test_what_yaml_allows_and_json_does_not_is_refused_by_name(line: str) -> Non
         parse(f"{manifest_text()}  {line}\n")
 
 
+def test_a_check_of_two_fields_shows_though_a_third_is_wrong() -> None:
+    lines = mistakes(manifest_text(evolution={"candidates": 1, "stpes": 3}, mri={"weight": 2}))
+    assert len(lines) == 3
+    assert any("CMAES needs at least 2 candidates" in line for line in lines)
+    assert any("did you mean 'steps'" in line for line in lines)
+
+
 def test_merge_keys_are_not_taken_for_duplicates() -> None:
     aliases = "  cluster:\n    a: &a {x: 1}\n    deep: {b: {c: &c {<<: *a, x: 2}}}\n    d: {<<: *c}\n"
     assert parse(manifest_text() + aliases).spec.cluster["deep"] == {"b": {"c": {"x": 2}}}

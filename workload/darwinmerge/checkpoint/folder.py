@@ -71,7 +71,6 @@ class ModelFolder:
         self.tensors: Mapping[str, Located] = dict(sorted(located.items()))
         if not self.tensors:
             raise BadInput(f"{path}: no tensors in it")
-        self._maps: dict[Path, np.memmap[Any, np.dtype[np.uint8]]] = {}
 
     def view(self, names: Mapping[str, str]) -> "ModelFolder":
         """The same folder, files and pin, with other names: `names` maps each name it shall have to one it has.
@@ -116,12 +115,15 @@ class ModelFolder:
         raise BadInput(f"{self.path}: neither {SINGLE} nor {INDEX} in it; a model folder has one of them")
 
     def bits(self, name: str) -> Bits:
-        """The tensor's elements in C order, flat, a read-only map of the file; BF16 as uint16 bits."""
+        """The tensor's elements in C order, flat, a read-only map of the file; BF16 as uint16 bits.
+
+        A map of its own, so that its pages go with it: a map of the whole file would keep all that was ever read.
+        """
         located = self.tensors[name]
-        if located.file not in self._maps:
-            self._maps[located.file] = np.memmap(located.file, np.uint8, "r")
-        raw = self._maps[located.file][located.info.start : located.info.stop]
-        return raw.view(DTYPES[located.info.dtype].bits)
+        bits = DTYPES[located.info.dtype].bits
+        if not located.info.nbytes:
+            return np.empty(0, bits)
+        return np.memmap(located.file, np.uint8, "r", located.info.start, (located.info.nbytes,)).view(bits)
 
     def info(self, name: str) -> TensorInfo:
         """Dtype, shape and extent of a tensor."""

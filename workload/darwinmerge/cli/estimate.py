@@ -1,5 +1,9 @@
 """What a manifest would cost and what it can show, without computing anything: `darwin validate`'s answer."""
 
+from pathlib import Path
+
+import yaml
+
 from darwinmerge.checkpoint.folder import ModelFolder, local_path
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.statistics import detectable
@@ -49,6 +53,7 @@ def estimate(experiment: Experiment) -> Estimate:
                 f"task {task.name}: the search uses rows of a test split; the verdict's rows are kept out of it, but "
                 "scores are not comparable with published ones"
             )
+    warnings += _of_folder(experiment)
     father, mother = _parent(experiment.where.father), _parent(experiment.where.mother)
     if father.tensors and mother.tensors and father.tensors != mother.tensors:
         warnings.append(f"father has {father.tensors} tensors, mother {mother.tensors}; see spec.merge.oneSided")
@@ -63,6 +68,31 @@ def estimate(experiment: Experiment) -> Estimate:
         detectable=round(detectable(known, weights, evaluation.alpha, CHANGED), 4) if counted else None,
         warnings=tuple(warnings),
     )
+
+
+def _of_folder(experiment: Experiment) -> list[str]:
+    """What can be told of the task folder without lm-eval: that it is there, and which tasks have one split only."""
+    if not experiment.where.task_folder:
+        return []
+    folder = Path(experiment.where.task_folder)
+    if not folder.is_dir():
+        return [f"spec.evaluation.taskFolder: {folder} is not there"]
+    wanted = {task.name for task in experiment.spec.evaluation.tasks if not task.search.splits}
+    found = []
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            config = yaml.safe_load(path.read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # tags of lm-eval's: what it needs can't be told here
+        if not isinstance(config, dict) or config.get("task") not in wanted or "include" in config:
+            continue
+        splits = [config[f"{name}_split"] for name in ("training", "validation") if config.get(f"{name}_split")]
+        if config.get("test_split") and not splits:
+            found.append(
+                f"task {config['task']}: it has one split, {config['test_split']}, which search and verdict divide; "
+                "scores are not comparable with published ones"
+            )
+    return found
 
 
 def _parent(uri: str) -> ParentEstimate:

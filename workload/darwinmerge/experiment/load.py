@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.manifest import Manifest
 
+ROUNDS = 8  # of taking mistakes out and looking again
+
 
 class _Loader(yaml.SafeLoader):
     """YAML without the two surprises that hurt here: duplicate keys, and dates."""
@@ -71,9 +73,43 @@ def parse(text: str, source: str = "manifest") -> Manifest:
     try:
         return Manifest.model_validate_json(document, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        lines = sorted(dict.fromkeys(_line(details) for details in _telling(error)))
+        lines = sorted(dict.fromkeys(_line(details) for details in _all_mistakes(json.loads(document), error)))
         many = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise BadConfiguration("\n  ".join([f"{source}: {many}", *lines])) from None
+
+
+def _all_mistakes(document: Any, error: ValidationError) -> list[ErrorDetails]:
+    """The mistakes of a document, those included that only show once others are out of the way.
+
+    Checks of two fields run only where both are right; so what is wrong is taken out, and the rest looked at again.
+    """
+    found = _telling(error)
+    taken: set[tuple[int | str, ...]] = set()
+    for _ in range(ROUNDS):
+        places = {_path(details["loc"])[1] for details in found} - taken
+        deepest_first = sorted(places, key=lambda place: (len(place), str(place)), reverse=True)
+        if sum(_take_out(document, place) for place in deepest_first) == 0:
+            break
+        taken |= places
+        try:
+            Manifest.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
+            break
+        except ValidationError as further:
+            found += [details for details in _telling(further) if _path(details["loc"])[1] not in taken]
+    return found
+
+
+def _take_out(document: Any, place: tuple[int | str, ...]) -> bool:
+    """Remove one field of a mapping, if it is there; items of lists stay, since others would move up."""
+    for part in place[:-1]:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    if not place or not isinstance(document, dict) or place[-1] not in document or isinstance(place[-1], int):
+        return False
+    del document[place[-1]]
+    return True
 
 
 def _telling(error: ValidationError) -> list[ErrorDetails]:
