@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from darwinmerge.canonical import digest
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits
 from darwinmerge.checkpoint.header import TensorInfo, header_length, parse_header
 from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.uri import file_path
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -182,12 +182,10 @@ def local_path(uri: str) -> Path:
     Raises:
         BadConfiguration: the scheme has no reader in this version.
     """
-    scheme, found, rest = uri.partition("://")
-    if not found:
-        return Path(uri)
-    if scheme == "file":
-        return Path("/" + unquote(rest).lstrip("/"))
-    remedy = "download the folder and give its path"
+    path = file_path(uri)
+    if path is not None:
+        return path
+    scheme, remedy = uri.partition("://")[0], "download the folder and give its path"
     raise BadConfiguration(f"{uri}: models can't be read from {scheme}:// in this version; {remedy}")
 
 

@@ -24,7 +24,7 @@ EPILOG = """
 \b
 Examples:
   darwin merge --father A --mother B --genome ratio=0.5,attn=0.4,ffn=0.6,density_b=0.8 --seed 1 -o child
-  darwin merge --father A --mother B --genome ratio=0.3 --set mri.weight=0 -o child   plain ratios, no diagnosis
+  darwin merge --father A --mother B --genome ratio=0.3 --set mri.weight=0 -o child   the genes alone decide
   darwin merge --father A --mother B --genome ratio=0.5 --plan                        what would become of each tensor
   darwin merge --father A --mother B --genome ratio=0.5 --recipe recipe.yaml -o child
 

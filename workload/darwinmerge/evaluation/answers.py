@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from darwinmerge.canonical import digest
-from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.statistics import Values
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import RowSet
-from darwinmerge.store import Store, fetch_model, layout
+from darwinmerge.store import Store, fetch_known, layout
 
 
 class TaskAnswers(Frozen):
@@ -39,7 +37,4 @@ def read_answers(store: Store, expected: str) -> Answers:
     Raises:
         BadInput: they are gone, or were changed.
     """
-    found = fetch_model(store, layout.answers(expected), Answers)
-    if digest(found) != expected:
-        raise BadInput(f"store {store.uri}: {layout.answers(expected)} was changed")
-    return found
+    return fetch_known(store, layout.answers(expected), Answers, expected)

@@ -28,7 +28,7 @@ from darwinmerge.pipeline.tasks import (
     candidate_of,
 )
 from darwinmerge.search.genome import Genome
-from darwinmerge.store import Ref, fetch_json, fetch_model, layout
+from darwinmerge.store import Ref, fetch_json, fetch_known, layout
 
 if TYPE_CHECKING:
     from darwinmerge.evaluation.harness import Questions
@@ -45,18 +45,6 @@ def rows(inputs: RowsInputs, seed: int, place: Place) -> tuple[RowsSummary, tupl
     )
     ref = place.leave(layout.rows(name), found.model_dump_json(indent=1).encode())
     return RowsSummary(rows=name, counts=counts), (ref,)
-
-
-def read_rows(place: Place, expected: str) -> RowSets:
-    """The row sets of a digest.
-
-    Raises:
-        BadInput: they were changed.
-    """
-    found = fetch_model(place.store, layout.rows(expected), RowSets)
-    if digest(found) != expected:
-        raise BadInput(f"store {place.store.uri}: {layout.rows(expected)} was changed")
-    return found
 
 
 def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple[ScoreSummary, tuple[Ref, ...]]:
@@ -149,7 +137,7 @@ class _Asked:
 
     def __init__(self, inputs: ScoreInputs, recipe: str, env: dict[str, str], place: Place) -> None:
         self.inputs, self.recipe, self.env, self.place = inputs, recipe, env, place
-        self.sets = read_rows(place, inputs.rows)
+        self.sets = fetch_known(place.store, layout.rows(inputs.rows), RowSets, inputs.rows)
         self.total = sum(len(getattr(t, name)) for t in self.sets.tasks for name in inputs.sets)
         self.done = 0
 

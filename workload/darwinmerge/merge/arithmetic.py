@@ -40,8 +40,7 @@ def reference(
         moved = narrow(wide_a + delta, dtypes[0])
     if keep_below == 2**32:
         return moved
-    kept = mask.draws(start, start + len(a), key).astype(np.uint64) < np.uint64(keep_below)
-    return np.where(kept, moved, a)
+    return np.where(mask.kept(start, start + len(a), key, keep_below), moved, a)
 
 
 Job = Callable[[], Bits]
@@ -92,8 +91,7 @@ def _source(
     keep_below: int,
     start: int,
 ) -> Bits:
-    kept = mask.draws(start, start + len(a), key).astype(np.uint64) < np.uint64(keep_below)
-    return source_reference(a, b, dtypes, coefficient, kept)
+    return source_reference(a, b, dtypes, coefficient, mask.kept(start, start + len(a), key, keep_below))
 
 
 def merged_tensor(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> tuple[Bits, str]:

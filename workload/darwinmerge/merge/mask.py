@@ -48,3 +48,8 @@ def philox(counter: NDArray[np.uint64], key: tuple[int, int]) -> tuple[NDArray[n
 def draws(start: int, stop: int, key: tuple[int, int]) -> NDArray[np.uint32]:
     """The draws of elements `start` to `stop` (exclusive) of a tensor, by flat C-order index."""
     return philox(np.arange(start, stop, dtype=np.uint64), key)[0]
+
+
+def kept(start: int, stop: int, key: tuple[int, int], keep_below: int) -> NDArray[np.bool_]:
+    """Whether elements `start` to `stop` (exclusive) are kept, for a `threshold`."""
+    return draws(start, stop, key).astype(np.uint64) < np.uint64(keep_below)

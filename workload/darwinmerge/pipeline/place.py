@@ -3,6 +3,7 @@
 Kept between tasks, so that a worker opens its parents, its benchmark and its model once.
 """
 
+import hashlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ class Place:
     def table(self, digest: str) -> tuple[TensorRow, ...]:
         """The MRI table of `digest`."""
         if digest not in self._tables:
-            self._tables[digest] = from_parquet(self.fetch(layout.table(digest)), digest)
+            self._tables[digest] = from_parquet(fetch(self.store, layout.table(digest)), digest)
         return self._tables[digest]
 
     def recipe(self, model: Model, table: str, pins: Pins, mixing: Mixing, seed: int) -> Recipe:
@@ -100,18 +101,8 @@ class Place:
             self._resident = (terms, Resident(father, terms, self.where.device))
         return self._resident[1]
 
-    def fetch(self, key: str) -> bytes:
-        """An object that an earlier task left.
-
-        Raises:
-            BadInput: it is gone.
-        """
-        return fetch(self.store, key)
-
     def leave(self, key: str, data: bytes) -> Ref:
         """Leave an object for later tasks; one that is there already stays, and is referred to as it is."""
-        import hashlib
-
         if not self.store.create(key, data):
             data = self.store.read(key)
         return Ref(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))

@@ -376,7 +376,6 @@ class Superseded(Frozen):
 
 Result = Annotated[Done | Rejected | Superseded, Field(discriminator="kind")]
 RESULT: TypeAdapter[Done | Rejected | Superseded] = TypeAdapter(Result)
-TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 
 def candidate_of(inputs: Inputs) -> Candidate | None:

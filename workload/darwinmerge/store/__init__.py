@@ -1,15 +1,15 @@
 """The one interface to where an experiment lives, and its layout."""
 
 import json
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 from pydantic import BaseModel
 
+from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.store.base import READ_SIZE, Ref, Stat, Store, stored_ref
 from darwinmerge.store.file import FileStore
+from darwinmerge.uri import file_path
 
 __all__ = [
     "READ_SIZE",
@@ -20,6 +20,7 @@ __all__ = [
     "damaged",
     "fetch",
     "fetch_json",
+    "fetch_known",
     "fetch_model",
     "open_store",
     "stored_ref",
@@ -34,11 +35,10 @@ def open_store(uri: str) -> Store:
     Raises:
         BadConfiguration: the scheme has no store.
     """
-    scheme, found, rest = uri.partition("://")
-    if not found:
-        return FileStore(Path(uri))
-    if scheme == "file":
-        return FileStore(Path("/" + unquote(rest).lstrip("/")))
+    path = file_path(uri)
+    if path is not None:
+        return FileStore(path)
+    scheme = uri.partition("://")[0]
     raise BadConfiguration(f"store {uri}: '{scheme}://' can't be a store in this version; use a path or file://")
 
 
@@ -76,6 +76,18 @@ def fetch_model(store: Store, key: str, model: type[M]) -> M:
         return model.model_validate_json(fetch(store, key))
     except ValueError as error:
         raise damaged(store, key, error) from None
+
+
+def fetch_known(store: Store, key: str, model: type[M], expected: str) -> M:
+    """A value that a result refers to by its digest.
+
+    Raises:
+        BadInput: it is gone, isn't one, or isn't the one.
+    """
+    found = fetch_model(store, key, model)
+    if digest(found) != expected:
+        raise BadInput(f"store {store.uri}: {key} was changed")
+    return found
 
 
 def damaged(store: Store, key: str, error: Exception) -> BadInput:
