@@ -1,6 +1,7 @@
 """A merged tensor is the published formula in float32, the same bits from the kernel and from plain numpy."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from darwinmerge.checkpoint.dtypes import Bits, narrow, widen
+from darwinmerge.checkpoint.dtypes import Bits, convert, narrow, widen
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.experiment.manifest import Merge, Mri
 from darwinmerge.merge import arithmetic, mask
 from darwinmerge.merge.arithmetic import jobs, merged_tensor, reference
 from darwinmerge.merge.kernel import merge_bf16
-from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
+from darwinmerge.merge.recipe import Decision, Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import TensorRow, diagnose
 from darwinmerge.search.genome import Genome
 from tests.build import Tensor, normal, tensor, write_model
@@ -118,15 +119,38 @@ def moved(child: Bits, father: Bits) -> NDArray[np.bool_]:
     return np.asarray(child != father)
 
 
-def test_every_tensor_of_the_child_has_its_sources_dtype_and_size(
+def test_every_tensor_of_the_child_has_fathers_dtype_and_size_where_he_has_it(
     parents: tuple[ModelFolder, ModelFolder], rows: list[TensorRow]
 ) -> None:
-    recipe, tensors = child(parents, rows)
-    for decision in recipe.decisions:
-        source = parents[1] if decision.source == "mother" else parents[0]
-        bits, dtype = tensors[decision.name]
-        assert dtype == source.info(decision.name).dtype
-        assert len(bits) == source.info(decision.name).size
+    _, tensors = child(parents, rows)
+    for name, (bits, dtype) in tensors.items():
+        holder = parents[0] if name in parents[0].tensors else parents[1]
+        assert dtype == holder.info(name).dtype
+        assert len(bits) == holder.info(name).size
+
+
+@pytest.mark.parametrize("arithmetic", ["Float32", "Source"])
+def test_dtype_bfloat16_rounds_every_weight_once_and_leaves_integers(
+    parents: tuple[ModelFolder, ModelFolder], rows: list[TensorRow], arithmetic: Literal["Float32", "Source"]
+) -> None:
+    _, wide = child(parents, rows, merge=Merge(one_sided="Keep", arithmetic=arithmetic))
+    _, tensors = child(parents, rows, merge=Merge(one_sided="Keep", arithmetic=arithmetic, dtype="bfloat16"))
+    assert {dtype for _, dtype in wide.values()} > {"F32", "I64"}
+    for name, (bits, dtype) in tensors.items():
+        of_wide, wide_dtype = wide[name]
+        assert dtype == ("I64" if wide_dtype == "I64" else "BF16")
+        assert bits.tobytes() == (of_wide if dtype == "I64" else convert(of_wide, wide_dtype, "BF16")).tobytes()
+
+
+def test_a_transplant_from_mother_takes_fathers_dtype(tmp_path: Path) -> None:
+    values = np.linspace(-1, 1, 64).reshape(8, 8)
+    father = write_model(tmp_path / "a", {W: tensor(np.ones((8, 8)))})
+    mother = write_model(tmp_path / "b", {W: tensor(values, "F32")})
+    decision = Decision(name=W, account="transplanted-mother", source="mother")
+    recipe = Recipe(father="f", mother="m", seed=0, density=1.0, rescale="None", decisions=(decision,))
+    bits, dtype = merged_tensor(decision, recipe, father, mother)
+    assert dtype == "BF16"
+    assert bits.tobytes() == narrow(values.ravel().astype(np.float32), "BF16").tobytes()
 
 
 def test_copied_tensors_are_bit_identical_to_their_source(

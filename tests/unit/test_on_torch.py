@@ -72,6 +72,7 @@ def kept(start: int, count: int, keep_below: int) -> np.ndarray[Any, np.dtype[np
 
 
 COEFFICIENTS = st.floats(0, 10, width=32) | st.sampled_from([0.0, 1.0, 0.5, 2.0**-140])
+DTYPES_OUT = {"F32": torch.float32, "BF16": torch.bfloat16}
 DENSITIES = st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0])
 
 
@@ -85,6 +86,18 @@ def test_torch_and_numpy_agree_on_every_bit_however_a_tensor_is_cut(
     ratio, keep_below = np.float32(coefficient), mask.threshold(density)
     plain = reference(*pair, ratio, KEY, keep_below, start)
     assert equal(on_torch(*pair, ratio, KEY, keep_below, start, block=block), plain)
+
+
+@given(parents(), st.sampled_from(sorted(DTYPES_OUT)), DENSITIES)
+def test_torch_and_numpy_agree_on_another_output_dtype(
+    pair: tuple[Bits, Bits, tuple[str, str]], out: str, density: float
+) -> None:
+    keep_below = mask.threshold(density)
+    chosen = kept(0, len(pair[0]), keep_below)
+    found = on_torch(*pair, np.float32(0.4), KEY, keep_below, out=DTYPES_OUT[out])
+    assert equal(found, reference(*pair, np.float32(0.4), KEY, keep_below, 0, out))
+    found = on_torch(*pair, np.float32(0.4), KEY, keep_below, arithmetic="Source", out=DTYPES_OUT[out])
+    assert equal(found, source_reference(*pair, np.float32(0.4), chosen, out))
 
 
 @pytest.mark.parametrize("dtypes", PAIRS)

@@ -57,6 +57,11 @@ def widen(bits: Bits, dtype: str) -> NDArray[np.float32]:
         return bits.astype(np.float32)
 
 
+def convert(bits: Bits, dtype: str, wanted: str) -> Bits:
+    """A tensor's elements in another dtype, each rounded once; as they are, bit for bit, where it is the same."""
+    return bits if dtype == wanted else narrow(widen(bits, dtype), wanted)
+
+
 def narrow(values: NDArray[np.float32], dtype: str) -> Bits:
     """float32 values in `dtype`, each rounded once, to nearest, ties to even; every NaN becomes one quiet NaN."""
     if dtype == "BF16":

@@ -57,8 +57,8 @@ class Resident:
         with torch.no_grad():
             for decision in recipe.decisions:
                 target = self._names.get(decision.name)
-                if target is None or decision.account == "identical":
-                    continue
+                if target is None or (decision.account == "identical" and father.info(decision.name).dtype == "BF16"):
+                    continue  # it never changes; what `merge.dtype` casts may
                 bits, dtype = merged_tensor(decision, recipe, father, mother)
                 weight = self._weights[target]
                 weight.copy_(as_torch(bits, dtype).view(weight.shape))

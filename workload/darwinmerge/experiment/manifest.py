@@ -224,6 +224,9 @@ class Merge(Frozen):
     arithmetic: Literal["Float32", "Source"] = "Float32"
     """Float32: each operation in float32, one rounding to the tensor's dtype at the end. Source: each operation
     rounded to the tensor's dtype, the published code's letter on BF16 tensors."""
+    dtype: Literal["Father", "bfloat16"] = "Father"
+    """Dtype of the child's weights: Father's, tensor by tensor (what he has in float32 stays float32), or bfloat16 for
+    all, the published code's letter."""
     transplant: Transplant = Transplant()
     """Thresholds of the direct copy."""
     one_sided: Literal["Fail", "Keep"] = "Fail"

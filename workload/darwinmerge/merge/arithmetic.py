@@ -8,12 +8,14 @@ don't show.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow, widen
+from darwinmerge.checkpoint.dtypes import DTYPES, Bits, convert, narrow, widen
 from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.header import TensorInfo
 from darwinmerge.merge import mask
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.recipe import Decision, Recipe
@@ -31,28 +33,43 @@ def reference(
     key: tuple[int, int],
     keep_below: int,
     start: int,
+    out: str | None = None,
 ) -> Bits:
-    """Elements of a merged tensor in numpy; `a`, `b` are the parents' elements from flat index `start` on."""
+    """Elements of a merged tensor in numpy, in the dtype `out` (None: Father's).
+
+    `a`, `b` are the parents' elements, of `dtypes`, from flat index `start` on.
+    """
+    out = out or dtypes[0]
     wide_a, wide_b = widen(a, dtypes[0]), widen(b, dtypes[1])
     with np.errstate(invalid="ignore", over="ignore"):
         delta = wide_b - wide_a
         delta = delta * coefficient
-        moved = narrow(wide_a + delta, dtypes[0])
+        moved = narrow(wide_a + delta, out)
     if keep_below == 2**32:
         return moved
-    return np.where(mask.kept(start, start + len(a), key, keep_below), moved, a)
+    return np.where(mask.kept(start, start + len(a), key, keep_below), moved, convert(a, dtypes[0], out))
 
 
 Job = Callable[[], Bits]
 
 
+def child_info(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> TensorInfo:
+    """Dtype, shape and size of the child's tensor: Father's where he has it, whatever it is made of."""
+    first, other = (mother, father) if recipe.dtype == "Mother" else (father, mother)
+    info = (first if decision.name in first.tensors else other).info(decision.name)
+    if recipe.dtype != "bfloat16" or not DTYPES[info.dtype].weight:
+        return info
+    return replace(info, dtype="BF16", stop=info.start + info.size * DTYPES["BF16"].size)
+
+
 def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> Iterator[Job]:
     """The child's tensor, flat, in jobs of a block each: merged, or copied from the parent that the decision names."""
-    name = decision.name
+    name, out = decision.name, child_info(decision, recipe, father, mother).dtype
     if decision.account != "merged":
-        copied = (mother if decision.source == "mother" else father).bits(name)
+        source = mother if decision.source == "mother" else father
+        copied, dtype = source.bits(name), source.info(name).dtype
         for start in range(0, len(copied), BLOCK):
-            yield partial(np.ascontiguousarray, copied[start : start + BLOCK])
+            yield partial(_copied, copied[start : start + BLOCK], dtype, out)
         return
     a, b = father.bits(name), mother.bits(name)
     dtypes = father.info(name).dtype, mother.info(name).dtype
@@ -62,7 +79,7 @@ def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelF
     merge = _source if recipe.arithmetic == "Source" else _float32
     for start in range(0, len(a), BLOCK):
         of_a, of_b = a[start : start + BLOCK], b[start : start + BLOCK]
-        yield partial(merge, of_a, of_b, dtypes, coefficient, key, keep_below, start)
+        yield partial(merge, of_a, of_b, dtypes, coefficient, key, keep_below, start, out)
 
 
 def _float32(
@@ -73,13 +90,14 @@ def _float32(
     key: tuple[int, int],
     keep_below: int,
     start: int,
+    out: str,
 ) -> Bits:
-    if dtypes != ("BF16", "BF16"):
-        return reference(a, b, dtypes, coefficient, key, keep_below, start)
-    out = np.empty(len(a), np.uint16)
+    if {*dtypes, out} != {"BF16"}:
+        return reference(a, b, dtypes, coefficient, key, keep_below, start, out)
+    child = np.empty(len(a), np.uint16)
     aligned = (np.require(x, np.uint16, ["C", "A"]) for x in (a, b))
-    merge_bf16(*aligned, out, coefficient, *key, keep_below, start)
-    return out
+    merge_bf16(*aligned, child, coefficient, *key, keep_below, start)
+    return child
 
 
 def _source(
@@ -90,12 +108,17 @@ def _source(
     key: tuple[int, int],
     keep_below: int,
     start: int,
+    out: str,
 ) -> Bits:
-    return source_reference(a, b, dtypes, coefficient, mask.kept(start, start + len(a), key, keep_below))
+    return source_reference(a, b, dtypes, coefficient, mask.kept(start, start + len(a), key, keep_below), out)
+
+
+def _copied(bits: Bits, dtype: str, out: str) -> Bits:
+    return np.ascontiguousarray(convert(bits, dtype, out))
 
 
 def merged_tensor(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> tuple[Bits, str]:
     """The child's tensor, flat, and its dtype."""
-    dtype = (mother if decision.source == "mother" else father).info(decision.name).dtype
+    dtype = child_info(decision, recipe, father, mother).dtype
     blocks = list(in_order(jobs(decision, recipe, father, mother)))
     return np.concatenate(blocks or [np.empty(0, DTYPES[dtype].bits)]), dtype

@@ -68,17 +68,17 @@ def _narrow(values: torch.Tensor, dtype: str) -> torch.Tensor:
 
 
 def _float32(
-    a: torch.Tensor, b: torch.Tensor, dtypes: tuple[str, str], coefficient: float, kept: torch.Tensor | None
+    a: torch.Tensor, b: torch.Tensor, dtypes: tuple[str, str], coefficient: float, kept: torch.Tensor | None, out: str
 ) -> torch.Tensor:
     wide_a, wide_b = _widen(a, dtypes[0]), _widen(b, dtypes[1])
     delta = wide_b - wide_a
     delta = delta * coefficient
-    moved = _narrow(wide_a + delta, dtypes[0])
-    return moved if kept is None else torch.where(kept, moved, a)
+    moved = _narrow(wide_a + delta, out)
+    return moved if kept is None else torch.where(kept, moved, a if out == dtypes[0] else _narrow(wide_a, out))
 
 
 def _source(
-    a: torch.Tensor, b: torch.Tensor, dtypes: tuple[str, str], coefficient: float, kept: torch.Tensor | None
+    a: torch.Tensor, b: torch.Tensor, dtypes: tuple[str, str], coefficient: float, kept: torch.Tensor | None, out: str
 ) -> torch.Tensor:
     step = step_dtype(*dtypes)
     wide_a, wide_b = _widen(a, dtypes[0]), _widen(b, dtypes[1])
@@ -86,7 +86,7 @@ def _source(
     if kept is not None:
         delta = _widen(_narrow(delta * kept, step), step)
     delta = _widen(_narrow(delta * coefficient, step), step)
-    return _narrow(_widen(_narrow(wide_a + delta, step), step), dtypes[0])
+    return _narrow(_widen(_narrow(wide_a + delta, step), step), out)
 
 
 def merged(
@@ -98,12 +98,14 @@ def merged(
     start: int = 0,
     arithmetic: Literal["Float32", "Source"] = "Float32",
     block: int | None = None,
+    out: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Elements of a merged tensor; `a`, `b` are the parents' elements from flat index `start` on.
 
-    `a`, `b`: flat, of one length and on one device, of float64, float32, float16 or bfloat16 each. The result has
-    the dtype and device of `a`. `key` and `keep_below` are the mask's, as `mask.key_of` and `mask.threshold` give
-    them; neither `block` (elements at a time) nor where a tensor is cut changes a bit.
+    `a`, `b`: flat, of one length and on one device, of float64, float32, float16 or bfloat16 each. The result is
+    on their device and has the dtype `out` (None: that of `a`). `key` and `keep_below` are the mask's, as
+    `mask.key_of` and `mask.threshold` give them; neither `block` (elements at a time) nor where a tensor is cut
+    changes a bit.
 
     Raises:
         KeyError: a dtype is none of the four.
@@ -112,13 +114,14 @@ def merged(
     dtypes = names[a.dtype], names[b.dtype]
     of_a, of_b = (x.view(_INTEGER[x.element_size()]) for x in (a, b))
     combine = _source if arithmetic == "Source" else _float32
-    out = torch.empty_like(of_a)
+    wanted = out or a.dtype
+    child = torch.empty(len(a), dtype=_INTEGER[wanted.itemsize], device=a.device)
     step = block or (CPU_BLOCK if a.device.type == "cpu" else DEVICE_BLOCK)
     for i in range(0, len(a), step):
         j = min(i + step, len(a))
         kept = None if keep_below > M32 else draws(start + i, start + j, key, a.device) < keep_below
-        out[i:j] = combine(of_a[i:j], of_b[i:j], dtypes, float(coefficient), kept)
-    return out.view(a.dtype)
+        child[i:j] = combine(of_a[i:j], of_b[i:j], dtypes, float(coefficient), kept, names[wanted])
+    return child.view(wanted)
 
 
 def to_torch(bits: Bits, dtype: str, device: torch.device | str = "cpu") -> torch.Tensor:

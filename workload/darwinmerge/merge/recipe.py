@@ -35,7 +35,7 @@ class Decision(Frozen):
 
     name: str
     account: Account
-    source: Parent = "father"  # whose tensor it is a copy of, or whose dtype it has
+    source: Parent = "father"  # whose tensor it is a copy of
     ratio: float = 0.0  # final ratio where the account is `merged`: 0 is Father, 1 is Mother
     density: float | None = None  # where it differs from the recipe's
 
@@ -49,6 +49,7 @@ class Recipe(Frozen):
     density: float  # share of the elements of B - A that are kept
     rescale: Literal["None", "Inverse"]
     arithmetic: Literal["Float32", "Source"] = "Float32"
+    dtype: Literal["Father", "Mother", "bfloat16"] = "Father"  # of the child's weights: the parent's, tensor by tensor
     decisions: tuple[Decision, ...]
 
     @cached_property
@@ -124,10 +125,12 @@ def linear_recipe(rows: Sequence[TensorRow], share: float, pins: Pins, merge: Me
     """The plain weighted average, `share` of Mother in every tensor; share 0 is Father, 1 is Mother, exactly."""
     extremes: dict[float, Parent] = {0.0: "father", 1.0: "mother"}
     decisions = tuple(_decide(row, extremes.get(share, share), merge) for row in rows)
-    return _recipe(pins, 0, 1.0, Merge(), decisions)
+    return _recipe(pins, 0, 1.0, Merge(), decisions, of_mother=share == 1.0)
 
 
-def _recipe(pins: Pins, seed: int, density: float, merge: Merge, decisions: tuple[Decision, ...]) -> Recipe:
+def _recipe(
+    pins: Pins, seed: int, density: float, merge: Merge, decisions: tuple[Decision, ...], of_mother: bool = False
+) -> Recipe:
     merged = any(decision.account == "merged" for decision in decisions)
     random = density < 1 and merged
     return Recipe(
@@ -137,5 +140,6 @@ def _recipe(pins: Pins, seed: int, density: float, merge: Merge, decisions: tupl
         density=density if random else 1.0,
         rescale=merge.rescale if random else "None",
         arithmetic=merge.arithmetic if merged else "Float32",
+        dtype="Mother" if of_mother else merge.dtype,
         decisions=decisions,
     )

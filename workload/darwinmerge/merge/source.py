@@ -22,9 +22,14 @@ def step_dtype(of_a: str, of_b: str) -> str:
 
 
 def source_reference(
-    a: Bits, b: Bits, dtypes: tuple[str, str], coefficient: np.float32, kept: NDArray[np.bool_]
+    a: Bits,
+    b: Bits,
+    dtypes: tuple[str, str],
+    coefficient: np.float32,
+    kept: NDArray[np.bool_],
+    out: str | None = None,
 ) -> Bits:
-    """Elements of a merged tensor, in numpy and in Father's dtype; `kept` is the mask of these elements.
+    """Elements of a merged tensor, in numpy and in the dtype `out` (None: Father's); `kept` is their mask.
 
     `a`, `b` are as `Dtype.bits` holds them, flat; `coefficient` is the final ratio, rescaled.
     """
@@ -38,4 +43,4 @@ def source_reference(
         delta = stepped(wide_b - wide_a)
         delta = stepped(delta * kept.astype(np.float32))
         delta = stepped(delta * coefficient)
-        return narrow(stepped(wide_a + delta), dtypes[0])
+        return narrow(stepped(wide_a + delta), out or dtypes[0])

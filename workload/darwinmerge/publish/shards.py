@@ -1,24 +1,17 @@
 """How a child's tensors are spread over files, and the bytes of each file, a few MB at a time."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from darwinmerge.checkpoint.dtypes import DTYPES
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.checkpoint.header import TensorInfo, build_header
-from darwinmerge.merge.arithmetic import jobs
+from darwinmerge.checkpoint.header import build_header
+from darwinmerge.merge.arithmetic import child_info, jobs
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.parallel import in_order
 
 Shard = tuple[Decision, ...]
-
-
-def source_info(decision: Decision, father: ModelFolder, mother: ModelFolder) -> TensorInfo:
-    """Dtype and shape of the child's tensor: Father's, unless it is taken from Mother."""
-    return (mother if decision.source == "mother" else father).info(decision.name)
 
 
 def split(recipe: Recipe, father: ModelFolder, mother: ModelFolder, limit: int) -> list[Shard]:
@@ -26,8 +19,7 @@ def split(recipe: Recipe, father: ModelFolder, mother: ModelFolder, limit: int) 
     shards: list[list[Decision]] = [[]]
     used = 0
     for decision in recipe.decisions:
-        info = source_info(decision, father, mother)
-        size = math.prod(info.shape) * DTYPES[info.dtype].size
+        size = child_info(decision, recipe, father, mother).nbytes
         if shards[-1] and used + size > limit:
             shards.append([])
             used = 0
@@ -43,7 +35,7 @@ def file_name(number: int, of: int) -> str:
 
 def content(shard: Shard, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> Iterator[bytes | memoryview]:
     """The bytes of one file, header first."""
-    infos = [source_info(decision, father, mother) for decision in shard]
+    infos = [child_info(decision, recipe, father, mother) for decision in shard]
     yield build_header([(info.name, info.dtype, info.shape) for info in infos])
     work = (job for decision in shard for job in jobs(decision, recipe, father, mother))
     for block in in_order(work):

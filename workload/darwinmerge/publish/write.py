@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from darwinmerge.checkpoint.folder import INDEX, ModelFolder
+from darwinmerge.merge.arithmetic import child_info
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe
 from darwinmerge.publish.record import Record, versions
-from darwinmerge.publish.shards import content, file_name, index, source_info, split
+from darwinmerge.publish.shards import content, file_name, index, split
 from darwinmerge.search.genome import Genome
 from darwinmerge.store import Store, layout, stored_ref
 
@@ -55,6 +56,6 @@ def write_child(
     for path in father.side_files():
         store.create(folder + path.name, path.read_bytes())
     store.create(folder + layout.CHILD_RECORD, record.model_dump_json(by_alias=True, indent=1).encode())
-    total = sum(source_info(decision, father, mother).nbytes for decision in recipe.decisions)
+    total = sum(child_info(decision, recipe, father, mother).nbytes for decision in recipe.decisions)
     store.create(folder + INDEX, index(shards, total))
     return record, total

@@ -12,15 +12,18 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
+from typing import BinaryIO
 
 from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
 from darwinmerge.store.base import Ref, Stat, stored_ref
 
 STALE_SECONDS = 24 * 3600
+WINDOW = 16 << 20  # bytes of a large object that may wait for the disk
+IN_FLIGHT = 32  # parts that wait to be hashed or written
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -96,17 +99,19 @@ class FileStore:
         sha, size = hashlib.sha256(), 0
         try:
             self._sweep(partial.parent)
-            with partial.open("wb") as file, ThreadPoolExecutor(1) as beside:
-                hashed: deque[Future[None]] = deque()
+            with (
+                partial.open("wb", buffering=0) as file,
+                ThreadPoolExecutor(1) as hashing,
+                ThreadPoolExecutor(1) as disk,
+            ):
+                write, waiting = _writer(file), deque[tuple[Future[None], Future[None]]]()
                 for part in parts:
-                    hashed.append(beside.submit(sha.update, part))  # hashing takes as long as writing
-                    file.write(part)
+                    waiting.append((hashing.submit(sha.update, part), disk.submit(write, part)))
                     size += len(part) if isinstance(part, bytes) else part.nbytes
-                    if len(hashed) > 2:
-                        hashed.popleft().result()
-                for future in hashed:
-                    future.result()
-                file.flush()
+                    if len(waiting) > IN_FLIGHT:
+                        _done(waiting.popleft())
+                while waiting:
+                    _done(waiting.popleft())
                 os.fsync(file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -133,6 +138,33 @@ class FileStore:
     def _named(self, error: OSError, key: str) -> DarwinError:
         kind = OutOfDisk if error.errno in _FULL else StoreUnreachable
         return kind(f"store {self.root}, object {key}: {error.strerror or error}")
+
+
+def _done(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        future.result()
+
+
+def _writer(file: BinaryIO) -> Callable[[bytes | memoryview], None]:
+    """Writes parts one after the other, window by window to the disk and out of the page cache.
+
+    A large object would else push its parents out of that cache, and getting so many pages can take longer than the
+    disk does: three seconds of a processor for 2 GB, against half a second.
+    """
+    written = window = 0
+
+    def write(part: bytes | memoryview) -> None:
+        nonlocal written, window
+        rest = memoryview(part)
+        while rest:
+            count = file.write(rest)
+            rest, written = rest[count:], written + count
+        if written - window >= WINDOW and hasattr(os, "posix_fadvise"):
+            os.fdatasync(file.fileno())
+            os.posix_fadvise(file.fileno(), window, written - window, os.POSIX_FADV_DONTNEED)
+            window = written
+
+    return write
 
 
 def _sync_folder(folder: Path) -> None:
