@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 SKILLS = ("skill_a", "skill_b")
-TIMES_AND_PLACES = ("costs/", "experiment.json", "summary.", ".partial/")  # they differ from run to run
+TIMES_AND_PLACES = ("costs/", "logs/", "experiment.json", "summary.", ".partial/")  # they differ from run to run
 
 
 @dataclass(frozen=True)

@@ -380,7 +380,7 @@ SOME_FOREIGN: st.SearchStrategy[frozenset[int]] = st.frozensets(st.integers(1, 4
 @st.composite
 def experiments(draw: st.DrawFn) -> Experiment:
     """Experiments of one to four generations."""
-    algorithm = draw(st.sampled_from(("CMAES", "CMAES", "Elites")))
+    algorithm = draw(st.sampled_from(("CMAES", "Genetic", "Elites")))
     return experiment(
         steps=draw(st.integers(1, 4)),
         candidates=draw(st.integers(1 if algorithm == "Elites" else 2, 4)),

@@ -1,11 +1,18 @@
-"""The manifest as an argument of a subcommand: `darwin run FILE`, or `-f FILE` as with kubectl."""
+"""Arguments that subcommands share: the manifest (`darwin run FILE`, or `-f FILE` as with kubectl), a pod's orders."""
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import ValidationError
+
+from darwinmerge.errors import BadConfiguration, VersionSkew
+from darwinmerge.pipeline.orders import Orders
+
+TERMINATION_LOG = Path("/dev/termination-log")  # where a kubelet looks for a container's message
 
 
 def takes_manifest(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,3 +27,45 @@ def takes_manifest(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(path=file or filename, **rest)
 
     return wrapped
+
+
+def takes_orders(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `orders`, from a file or DARWIN_ORDERS, and `message`, the file for its answer."""
+
+    @click.option(
+        "--orders", "file", type=click.Path(path_type=Path), help="Orders as JSON; else DARWIN_ORDERS has them."
+    )
+    @click.option(
+        "--message",
+        type=click.Path(path_type=Path),
+        envvar="DARWIN_TERMINATION_LOG",
+        help="File for the answer; in a pod /dev/termination-log.",
+    )
+    @wraps(command)
+    def wrapped(file: Path | None, message: Path | None, **rest: Any) -> Any:
+        if message is None and TERMINATION_LOG.exists():
+            message = TERMINATION_LOG
+        return command(orders=read_orders(file), message=message, **rest)
+
+    return wrapped
+
+
+def read_orders(file: Path | None) -> Orders:
+    """The orders in a file, or in the environment.
+
+    Raises:
+        BadConfiguration: there are none.
+        VersionSkew: this version can't read them.
+    """
+    where = str(file) if file else "DARWIN_ORDERS"
+    try:
+        text = file.read_text() if file else os.environ.get("DARWIN_ORDERS", "")
+    except OSError as error:
+        raise BadConfiguration(f"--orders {file}: {error.strerror}") from None
+    if not text:
+        raise BadConfiguration("no orders; give --orders FILE, or set DARWIN_ORDERS")
+    try:
+        return Orders.model_validate_json(text)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5]]
+        raise VersionSkew("\n  ".join([f"{where}: not orders of this version:", *lines])) from None

@@ -12,7 +12,15 @@ import click
 from darwinmerge import __version__
 from darwinmerge.errors import DarwinError, ExitCode
 
-COMMANDS = ("validate", "run", "mri", "merge", "health")  # each the function of its name in the module of its name
+COMMANDS = (
+    "validate",
+    "run",
+    "mri",
+    "merge",
+    "health",
+    "work",
+    "recall",
+)  # each the function of its name in the module of its name
 
 EXAMPLES = """
 \b

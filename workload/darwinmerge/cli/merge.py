@@ -9,10 +9,11 @@ import click
 import yaml
 from pydantic import ValidationError
 from rich.box import HORIZONTALS
+from rich.console import Console
 from rich.table import Table
 
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings
+from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings, writing
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.manifest import Spec, parse_size
 from darwinmerge.merge.overrides import Override, Overrides, overridden
@@ -82,7 +83,7 @@ def merge(
     if output is None:
         _print_plan(rows, recipe, as_json)
         return
-    _write(output, recipe, parents, (genome, mixing, table_digest(rows)), spec)
+    _write(output, recipe, parents, (genome, mixing, table_digest(rows)), spec, err)
     accounts = ", ".join(f"{count} {name}" for name, count in recipe.accounts().items())
     click.echo(f"{output}: {accounts}; recipe {recipe.id}")
 
@@ -157,16 +158,19 @@ def _write(
     parents: tuple[ModelFolder, ModelFolder],
     told: tuple[Genome, Mixing, str],
     spec: Spec,
+    err: Console,
 ) -> None:
     """Write beside the output and rename, so that it is never half a model."""
+    from darwinmerge.publish.record import record_file
     from darwinmerge.publish.write import write_child
     from darwinmerge.store import FileStore
 
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        store = FileStore(partial)
-        write_child(store, "", recipe, parents, told, parse_size(spec.output.max_shard_size), lambda done, total: None)
+        with writing(err) as tell:
+            limit, record = parse_size(spec.output.max_shard_size), record_file(recipe, parents, told)
+            write_child(FileStore(partial), "", recipe, parents, limit, tell, record)
         shutil.rmtree(partial / ".partial", ignore_errors=True)
         if output.exists():
             output.rmdir()

@@ -1,13 +1,22 @@
 """What `darwin mri`, `merge` and `health` share: two parents from the command line, and settings of the manifest."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import yaml
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+    track,
+)
 
 from darwinmerge.checkpoint.compatible import require_compatible
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
@@ -85,6 +94,15 @@ def console(stderr: bool = False) -> Console:
 def bar(things: Iterable[T], what: str, total: int, console: Console) -> Iterator[T]:
     """Things as they come, with a bar on a terminal."""
     return iter(track(things, what, total, console=console, transient=True, disable=not console.is_terminal))
+
+
+@contextmanager
+def writing(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes while something large is written; gives what tells it (done, of)."""
+    columns = TextColumn("writing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("writing", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def write_json(path: Path | None, text: Callable[[], str]) -> None:

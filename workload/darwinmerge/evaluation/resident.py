@@ -47,13 +47,13 @@ class Resident:
         self._weights = dict(self._model.state_dict())
         self._verify(father)
         self.lm = HFLM(pretrained=self._model, tokenizer=tokenizer, batch_size=terms.batch_size, device=device)
-        self._recipe = ""
+        self.recipe = ""  # whose child it is now
 
     def become(self, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> None:
         """Replace the weights by those of the recipe's child."""
-        if self._recipe == recipe.id:
+        if self.recipe == recipe.id:
             return
-        self._recipe = ""  # whatever happens in between is no recipe's child
+        self.recipe = ""  # whatever happens in between is no recipe's child
         with torch.no_grad():
             for decision in recipe.decisions:
                 target = self._names.get(decision.name)
@@ -62,7 +62,18 @@ class Resident:
                 bits, dtype = merged_tensor(decision, recipe, father, mother)
                 weight = self._weights[target]
                 weight.copy_(as_torch(bits, dtype).view(weight.shape))
-        self._recipe = recipe.id
+        self.recipe = recipe.id
+
+    def hold(self, child: ModelFolder, recipe: str) -> None:
+        """Take the weights of a child that is written already."""
+        if self.recipe == recipe:
+            return
+        self.recipe = ""
+        with torch.no_grad():
+            for name, target in self._names.items():
+                weight = self._weights[target]
+                weight.copy_(as_torch(child.bits(name), child.info(name).dtype).view(weight.shape))
+        self.recipe = recipe
 
     def _verify(self, father: ModelFolder) -> None:
         for name, target in self._names.items():

@@ -59,13 +59,10 @@ def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple
     from darwinmerge.evaluation.resident import environment
 
     candidate = _record_generation(inputs, place)
-    father, mother = place.pinned(inputs.pins)
     recipe = place.recipe(inputs.model, inputs.table, inputs.pins, inputs.mixing, seed)
 
     def model() -> Any:
-        resident = place.resident(inputs.terms, inputs.pins)
-        resident.become(recipe, father, mother)
-        return resident.lm
+        return place.embodied(recipe, inputs.terms, inputs.pins)
 
     env = environment(place.where.device, inputs.terms)
     _require_environment(env, place)
@@ -86,6 +83,17 @@ def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple
         candidate=candidate,
     )
     return summary, (ref,)
+
+
+def stage(inputs: ScoreInputs, seed: int, place: Place) -> None:
+    """Leave the merged child in the store, for another pod to score; the parents themselves need no merge.
+
+    Raises:
+        OtherGenomes: as `score` does.
+    """
+    _record_generation(inputs, place)
+    if inputs.model.model not in ("father", "mother"):
+        place.stage(place.recipe(inputs.model, inputs.table, inputs.pins, inputs.mixing, seed), inputs.pins)
 
 
 def _require_environment(env: dict[str, str], place: Place) -> None:

@@ -356,6 +356,9 @@ class StorePlace(Frozen):
     uri: Uri
     """One folder an experiment, `file://` or a path relative to the manifest, or `s3://bucket/prefix`. It is the truth
     from which a run goes on; nothing else is needed."""
+    retention: Literal["Best", "All"] = "Best"
+    """What becomes of candidates that lie in the store as whole models (`execution: Staged`) once they are scored.
+    Best: those that can't win any more are deleted after their generation. All: they stay."""
 
 
 class Spec(Frozen):

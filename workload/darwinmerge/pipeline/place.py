@@ -6,7 +6,7 @@ Kept between tasks, so that a worker opens its parents, its benchmark and its mo
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
 from darwinmerge.checkpoint.pair import aligned
@@ -92,14 +92,37 @@ class Place:
             self._benchmark = Benchmark(self.where.task_folder)
         return self._benchmark
 
-    def resident(self, terms: Terms, pins: Pins) -> "Resident":
-        """The model in memory, loaded once."""
-        from darwinmerge.evaluation.resident import Resident
+    def embodied(self, recipe: Recipe, terms: Terms, pins: Pins) -> Any:
+        """lm-eval's model with the weights of `recipe`: of its staged child, if there is one, else merged in memory.
 
+        The model is loaded once, and given other weights from then on.
+        """
+        from darwinmerge.publish.staged import staged
+
+        if self._resident and self._resident[0] == terms and self._resident[1].recipe == recipe.id:
+            return self._resident[1].lm
+        child = staged(self.store, recipe.id)
+        parents = (child, child) if child else self.pinned(pins)
         if self._resident is None or self._resident[0] != terms:
-            father, _ = self.pinned(pins)
-            self._resident = (terms, Resident(father, terms, self.where.device))
-        return self._resident[1]
+            from darwinmerge.evaluation.resident import Resident
+
+            self._resident = (terms, Resident(parents[0], terms, self.where.device))
+        resident = self._resident[1]
+        if child:
+            resident.hold(child, recipe.id)
+        else:
+            resident.become(recipe, *parents)
+        return resident.lm
+
+    def stage(self, recipe: Recipe, pins: Pins) -> None:
+        """Write the child of `recipe` into the store, shard by shard; what is there already stays."""
+        from darwinmerge.publish.staged import write_staged
+
+        def tell(done: int, total: int) -> None:
+            self.tell(done, total)
+            self.pause()
+
+        write_staged(self.store, recipe, self.pinned(pins), tell)
 
     def leave(self, key: str, data: bytes) -> Ref:
         """Leave an object for later tasks; one that is there already stays, and is referred to as it is."""

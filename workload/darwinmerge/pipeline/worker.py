@@ -6,12 +6,14 @@ do one task the first to finish is right, the other reports what the first wrote
 
 import resource
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from darwinmerge.errors import BadConfiguration, DarwinError, ExitCode, VersionSkew
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.place import Place
+from darwinmerge.pipeline.recall import recalled
 from darwinmerge.pipeline.tasks import (
     RESULT,
     REVISIONS,
@@ -33,7 +35,8 @@ from darwinmerge.pipeline.tasks import (
     VerdictInputs,
     candidate_of,
 )
-from darwinmerge.store import Ref, Store, layout
+from darwinmerge.search.genome import Genome
+from darwinmerge.store import Ref, layout
 
 
 class Cost(Frozen):
@@ -46,15 +49,6 @@ class Cost(Frozen):
     finished: float  # seconds since 1970
 
 
-def recall(store: Store, task: Task) -> Result | None:
-    """The result of a task that the store has, or None; it never computes."""
-    try:
-        result = RESULT.validate_json(store.read(layout.result(task.stage, task.id)))
-    except KeyError:
-        return None
-    return result if result.task == task.id else None
-
-
 def perform(task: Task, expected: TaskId, place: Place, last_try: bool) -> Result:
     """Do one task, unless its result is in the store, and store the result.
 
@@ -62,12 +56,8 @@ def perform(task: Task, expected: TaskId, place: Place, last_try: bool) -> Resul
         VersionSkew: this version computes another id for the task than its driver did.
         DarwinError: the attempt failed; nothing is stored, and another may succeed.
     """
-    if task.id != expected or task.revision != REVISIONS[task.stage]:
-        raise VersionSkew(
-            f"task {task.stage} {expected[:16]}: this worker takes it for {task.id[:16]}, revision "
-            f"{REVISIONS[task.stage]} instead of {task.revision}; run driver and worker in one version"
-        )
-    found = recall(place.store, task)
+    _require_same(task, expected)
+    found = recalled(place.store, task)
     if found is not None:
         return found
     started = time.monotonic()
@@ -89,6 +79,34 @@ def perform(task: Task, expected: TaskId, place: Place, last_try: bool) -> Resul
     return RESULT.validate_json(place.store.read(key))
 
 
+def prepare(task: Task, expected: TaskId, place: Place) -> Result | None:
+    """Stage the child that a task scores; its result, if there is one already.
+
+    Raises:
+        VersionSkew: as `perform` does.
+        DarwinError: the attempt failed; what is staged already stays.
+    """
+    from darwinmerge.evaluation.rejection import OtherGenomes
+    from darwinmerge.evaluation.task import stage
+
+    _require_same(task, expected)
+    found = recalled(place.store, task)
+    if found is None and isinstance(task.inputs, ScoreInputs):
+        try:
+            stage(task.inputs, task.seed, place)
+        except OtherGenomes as other:
+            return _superseded(task, other.genomes)
+    return found
+
+
+def _require_same(task: Task, expected: TaskId) -> None:
+    if task.id != expected or task.revision != REVISIONS[task.stage]:
+        raise VersionSkew(
+            f"task {task.stage} {expected[:16]}: this worker takes it for {task.id[:16]}, revision "
+            f"{REVISIONS[task.stage]} instead of {task.revision}; run driver and worker in one version"
+        )
+
+
 def _result(task: Task, place: Place, last_try: bool) -> Result:
     from darwinmerge.evaluation.rejection import OtherGenomes, Rejection
 
@@ -102,10 +120,16 @@ def _result(task: Task, place: Place, last_try: bool) -> Result:
     except Rejection as rejection:
         return Rejected(task=task.id, reason=rejection.reason, message=rejection.message, candidate=candidate)
     except OtherGenomes as other:
-        assert candidate
-        genomes = tuple(genome.values() for genome in other.genomes)
-        return Superseded(task=task.id, generation=candidate.generation, genomes=genomes)
+        return _superseded(task, other.genomes)
     return Done(task=task.id, summary=summary, artefacts=artefacts)
+
+
+def _superseded(task: Task, genomes: Sequence[Genome]) -> Superseded:
+    candidate = candidate_of(task.inputs)
+    assert candidate
+    return Superseded(
+        task=task.id, generation=candidate.generation, genomes=tuple(genome.values() for genome in genomes)
+    )
 
 
 def _stage(task: Task, place: Place, last_try: bool) -> tuple[Summary, tuple[Ref, ...]]:

@@ -5,7 +5,7 @@ from darwinmerge.checkpoint.folder import INDEX
 from darwinmerge.experiment.manifest import parse_size
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import ExportInputs, ExportSummary
-from darwinmerge.publish.record import Record
+from darwinmerge.publish.record import Record, record_file
 from darwinmerge.publish.write import write_child
 from darwinmerge.store import Ref, fetch_model, layout, stored_ref
 
@@ -19,15 +19,15 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
         place.tell(done, total)
         place.pause()
 
-    told = (inputs.genome, inputs.mixing, inputs.table)
-    limit = parse_size(inputs.max_shard_size)
-    record, total = write_child(place.store, folder, recipe, place.pinned(inputs.pins), told, limit, tell)
+    parents, limit = place.pinned(inputs.pins), parse_size(inputs.max_shard_size)
+    record = record_file(recipe, parents, (inputs.genome, inputs.mixing, inputs.table))
+    files, total = write_child(place.store, folder, recipe, parents, limit, tell, record)
     summary = ExportSummary(
         recipe=recipe.id,
-        weights=digest(record.files),
-        files=len(record.files),
+        weights=digest(files),
+        files=len(files),
         bytes=total,
-        accounts=record.accounts,
+        accounts=recipe.accounts(),
     )
     return summary, (stored_ref(place.store, folder + INDEX),)
 

@@ -1,12 +1,17 @@
 """`darwin.json`, the child's record: all that is needed to make it again and to check that it is what it claims."""
 
 import platform
+from collections.abc import Callable
 from importlib import metadata
 
 from darwinmerge import __version__
+from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Account, Mixing, Pins, Recipe
 from darwinmerge.search.genome import Genome
+from darwinmerge.store import layout
+
+RecordFile = tuple[str, Callable[[dict[str, str]], bytes]]  # a file's name, and its content from the weights' SHA-256
 
 
 class Record(Frozen):
@@ -24,6 +29,37 @@ class Record(Frozen):
     accounts: dict[Account, int]
     files: dict[str, str]  # SHA-256 of the child's weight files
     versions: dict[str, str]
+
+
+Told = tuple[Genome, Mixing, str]  # what a recipe came from: genome, mixing, digest of the MRI table
+
+
+def record_of(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: Told, files: dict[str, str]) -> Record:
+    """The record of a child whose weight files have these SHA-256."""
+    father, mother = parents
+    genome, mixing, table = told
+    return Record(
+        father=father.file_digests,
+        mother=mother.file_digests,
+        pins=Pins(father=father.pin, mother=mother.pin),
+        genome=genome,
+        mixing=mixing,
+        table=table,
+        recipe=recipe,
+        recipe_id=recipe.id,
+        accounts=recipe.accounts(),
+        files=files,
+        versions=versions(),
+    )
+
+
+def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: Told) -> RecordFile:
+    """Name of the record's file, and its content once the weight files are known."""
+
+    def content(files: dict[str, str]) -> bytes:
+        return record_of(recipe, parents, told, files).model_dump_json(by_alias=True, indent=1).encode()
+
+    return layout.CHILD_RECORD, content
 
 
 def versions() -> dict[str, str]:

@@ -1,14 +1,13 @@
 """A child's folder, written file by file: weights, Father's config and tokenizer, the record, and the index last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from darwinmerge.checkpoint.folder import INDEX, ModelFolder
 from darwinmerge.merge.arithmetic import child_info
-from darwinmerge.merge.recipe import Mixing, Pins, Recipe
-from darwinmerge.publish.record import Record, versions
+from darwinmerge.merge.recipe import Recipe
+from darwinmerge.publish.record import RecordFile
 from darwinmerge.publish.shards import content, file_name, index, split
-from darwinmerge.search.genome import Genome
-from darwinmerge.store import Store, layout, stored_ref
+from darwinmerge.store import Store, stored_ref
 
 
 def write_child(
@@ -16,46 +15,45 @@ def write_child(
     folder: str,
     recipe: Recipe,
     parents: tuple[ModelFolder, ModelFolder],
-    told: tuple[Genome, Mixing, str],
     limit: int,
     tell: Callable[[int, int], None],
-) -> tuple[Record, int]:
+    record: RecordFile,
+) -> tuple[dict[str, str], int]:
     """Write a child under the prefix `folder`; files that are there already are kept, so that it can be resumed.
 
     Args:
-        told: what the recipe came from, for the record: genome, mixing, digest of the MRI table.
         limit: greatest bytes of a weight file.
-        tell: hears of each weight file: (written, of).
+        tell: hears of each few MB: (bytes written, of); it may raise, and the file in work is then begun anew.
+        record: name and content of a file that tells of the others, given the SHA-256 of each weight file.
 
     Returns:
-        The record, and the bytes of all tensors.
+        The SHA-256 of each weight file, and the bytes of all tensors.
     """
     father, mother = parents
     shards = split(recipe, father, mother, limit)
-    files = {}
+    sizes = [sum(child_info(decision, recipe, father, mother).nbytes for decision in shard) for shard in shards]
+    total, files = sum(sizes), {}
     for number, shard in enumerate(shards, 1):
-        name = file_name(number, len(shards))
-        there = store.head(folder + name)
-        ref = stored_ref(store, folder + name) if there else None
-        files[name] = (ref or store.put_shard(folder + name, content(shard, recipe, father, mother))).sha256
-        tell(number, len(shards))
-    genome, mixing, table = told
-    record = Record(
-        father=father.file_digests,
-        mother=mother.file_digests,
-        pins=Pins(father=father.pin, mother=mother.pin),
-        genome=genome,
-        mixing=mixing,
-        table=table,
-        recipe=recipe,
-        recipe_id=recipe.id,
-        accounts=recipe.accounts(),
-        files=files,
-        versions=versions(),
-    )
+        name, before = file_name(number, len(shards)), sum(sizes[: number - 1])
+        if store.head(folder + name):
+            ref = stored_ref(store, folder + name)
+        else:
+            parts = _told(content(shard, recipe, father, mother), before, total, tell)
+            ref = store.put_shard(folder + name, parts)
+        files[name] = ref.sha256
+        tell(before + sizes[number - 1], total)
     for path in father.side_files():
         store.create(folder + path.name, path.read_bytes())
-    store.create(folder + layout.CHILD_RECORD, record.model_dump_json(by_alias=True, indent=1).encode())
-    total = sum(child_info(decision, recipe, father, mother).nbytes for decision in recipe.decisions)
+    store.create(folder + record[0], record[1](files))
     store.create(folder + INDEX, index(shards, total))
-    return record, total
+    return files, total
+
+
+def _told(
+    parts: Iterable[bytes | memoryview], done: int, total: int, tell: Callable[[int, int], None]
+) -> Iterator[bytes | memoryview]:
+    for number, part in enumerate(parts):
+        yield part
+        if number:  # the first is the header
+            done += len(part)
+            tell(done, total)

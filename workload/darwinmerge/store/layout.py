@@ -2,6 +2,7 @@
 
     experiment.json                   what this store belongs to; a store of another experiment is refused
     environment.json                  the kind of machine and software that its scores are measured with
+    digests/<digest>.json             SHA-256 of a parent's large files, by place, size and time, or ETag
     results/<stage>-<id>.json         one result a task: Done, Rejected or Superseded
     costs/<stage>-<id>.json           seconds, peak memory and machine of the attempt that finished a task
     generations/<g>.json              the genomes of a generation, recorded before the first is merged
@@ -9,13 +10,15 @@
     rows/<digest>.json                which rows of the benchmark are for search, finalists and verdict
     scores/<recipe>/<terms>/<c>.json  responses of one model to one chunk of questions
     answers/<digest>.json             a model's metric on every question of a row set
+    staged/<recipe>/                  a child between its merge pod and its evaluation pod, as `children/`
     children/<recipe>/                the winner as a Hugging Face folder, model.safetensors.index.json last
     health/<digest>.json              the health table
+    logs/<stage>-<id>/<pod>.jsonl     what the pod whose first order this was has said
     summary.json, summary.txt         the outcome, made anew at the end of every run
 
 Keys hold 16 hex digits of a digest; tables, rows and answers are checked against the whole one on reading. Nothing that
-changes from run to run (times, places) stands in any object but `experiment.json`, `costs/`, the summaries and a
-child's `darwin-run.json`: two runs of an experiment can be compared byte for byte.
+changes from run to run (times, places) stands in any object but `experiment.json`, `digests/`, `costs/`, `logs/`, the
+summaries and a child's `darwin-run.json`: two runs of an experiment can be compared byte for byte.
 """
 
 from darwinmerge.store.base import Store
@@ -30,6 +33,7 @@ CHILD_RECORD = "darwin.json"  # in a child's folder: what it is made of
 CHILD_RUN = "darwin-run.json"  # beside it: when and where it was made
 RESULTS = "results/"
 COSTS = "costs/"
+STAGED = "staged/"
 
 
 def result(stage: str, task_id: str) -> str:
@@ -65,6 +69,21 @@ def chunk(recipe: str, terms: str, number: int) -> str:
 def answers(digest: str) -> str:
     """Key of per-question metrics by their digest."""
     return f"answers/{digest[:SHORT]}.json"
+
+
+def staged(recipe: str) -> str:
+    """Prefix of a candidate that is merged and not yet scored."""
+    return f"{STAGED}{recipe[:SHORT]}/"
+
+
+def log(stage: str, task_id: str, pod: str) -> str:
+    """Key of the log of a pod, by its first order."""
+    return f"logs/{stage}-{task_id[:SHORT]}/{pod}.jsonl"
+
+
+def file_digest(identity: str) -> str:
+    """Key of a file's SHA-256, by the digest of what the file is known by."""
+    return f"digests/{identity[:SHORT]}.json"
 
 
 def child(recipe: str) -> str:

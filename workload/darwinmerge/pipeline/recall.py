@@ -1,0 +1,27 @@
+"""Results from the store, for drivers that can't read it: nothing is computed, and nothing heavy imported."""
+
+import sys
+from pathlib import Path
+
+from darwinmerge.pipeline.orders import Orders, encode
+from darwinmerge.pipeline.tasks import RESULT, Result, Task
+from darwinmerge.store import Store, layout, open_store
+
+
+def recalled(store: Store, task: Task) -> Result | None:
+    """The result of a task that the store has, or None; it never computes."""
+    try:
+        result = RESULT.validate_json(store.read(layout.result(task.stage, task.id)))
+    except KeyError:
+        return None
+    return result if result.task == task.id else None
+
+
+def recall(orders: Orders, message: Path | None) -> None:
+    """Answer as many orders as one message holds, to the file `message`, or to stdout."""
+    store = open_store(orders.where.store)
+    answer = encode(recalled(store, order.task) for order in orders.orders)
+    if message:
+        message.write_bytes(answer)
+    else:
+        sys.stdout.write(answer.decode() + "\n")
