@@ -1,0 +1,244 @@
+"""The DarwinMerge resource: the engine's manifest, where a cluster asks for more than a laptop does.
+
+The engine's types stand as they are. What differs: places must be such that Pods reach them, `spec.cluster` is typed,
+and what was once accepted doesn't change. A rule that the engine checks by itself has its CEL here, in
+`ENGINE_RULES`, since the engine knows nothing of Kubernetes.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from pydantic.alias_generators import to_camel
+
+from darwinmerge.experiment import manifest
+from darwinmerge.experiment.experiment import Experiment, Limits, experiment_of
+from darwinmerge.experiment.kinds import KindRule
+from darwinmerge.experiment.load import check
+from darwinmerge.experiment.manifest import MAX_CANDIDATES, Manifest, Range, Transplant
+from darwinmerge.experiment.types import Frozen
+from darwinmerge_operator.cluster_spec import Cluster
+from darwinmerge_operator.rules import Rule, immutable, or_default
+
+GROUP, VERSION, KIND, PLURAL = "darwinmerge.io", "v1alpha1", "DarwinMerge", "darwinmerges"
+NAME_LETTERS = 36  # a Job's name holds it and says besides what the Job is for
+
+_PATH = r"(/[^/\x00-\x1f]+)*/?"
+_S3 = r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]" + _PATH
+_HF = r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._/-]*)?"
+_PVC = r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?" + _PATH
+_DOTS = r"/\.{1,2}(/|$)"
+
+
+def _place(pattern: str, message: str) -> Rule:
+    return Rule(
+        f"self.matches(r'^({pattern})$') && !self.matches(r'{_DOTS}')",
+        message,
+        lambda uri: bool(re.fullmatch(pattern, uri)) and not re.search(_DOTS, uri),
+    )
+
+
+ParentUri = Annotated[
+    str,
+    Field(max_length=1024),
+    _place(
+        f"{_S3}|{_HF}|{_PVC}",
+        "a Pod finds parents at s3://bucket/prefix, hf://org/name@revision or pvc://claim/path; upload a folder "
+        "of your machine, and give its s3:// URI",
+    ),
+]
+StoreUri = Annotated[
+    str,
+    Field(max_length=1024),
+    _place(_S3, "in a cluster the store is s3://bucket/prefix, in any S3 (spec.cluster.store.endpoint)"),
+]
+OutputUri = Annotated[
+    str,
+    Field(max_length=1024),
+    _place(f"({_S3})?", "in a cluster the child is published to s3://bucket/prefix, or left in the store"),
+]
+TaskFolder = Annotated[
+    str,
+    Field(max_length=1024),
+    Rule(
+        "self == '' || self.startsWith('/')",
+        "in a cluster taskFolder is an absolute path in a Pod; mount a ConfigMap there, by volumes and volumeMounts of "
+        "spec.cluster.template",
+        lambda path: path == "" or path.startswith("/"),
+    ),
+]
+
+
+class Parent(manifest.Parent):
+    """One parent model."""
+
+    uri: ParentUri
+    """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `hf://org/name@revision`, or
+    `pvc://claim/path` on a PersistentVolumeClaim of the same namespace."""
+
+
+class Parents(manifest.Parents):
+    """The two models to merge: fine-tunes of one base, of one architecture and one tokenizer."""
+
+    father: Parent
+    """Parent A: the child starts from it, takes its configuration and tokenizer, and keeps its dtypes."""
+    mother: Parent
+    """Parent B: the child moves from Father towards it."""
+
+
+class Evaluation(manifest.Evaluation):
+    """How children, parents and the plain average are benchmarked: one harness, the same rows for all."""
+
+    task_folder: TaskFolder = ""
+    """A folder with lm-eval task YAML of your own, in the Pod: mount a ConfigMap there by `cluster.template`. lm-eval's
+    tasks are known besides."""
+
+
+class Output(manifest.Output):
+    """The child."""
+
+    uri: OutputUri = ""
+    """Where the child is published, once its health check has passed: `s3://bucket/prefix`. Default: it stays in the
+    store."""
+
+
+class StorePlace(manifest.StorePlace):
+    """Where the experiment lives."""
+
+    uri: StoreUri
+    """One folder an experiment, `s3://bucket/prefix`. It is the truth from which a run goes on; nothing else is needed.
+    Endpoint and credentials stand in `cluster.store`."""
+
+
+def _changes() -> tuple[Rule, ...]:
+    """What may change after creation: `cluster` but for its execution, and `evolution.steps` upwards."""
+    paths: list[tuple[tuple[str, bool], ...]] = []
+    for name, info in manifest.Spec.model_fields.items():
+        section = (to_camel(name), info.is_required())
+        if name == "evolution":
+            paths += [(section, (to_camel(part), False)) for part in manifest.Evolution.model_fields if part != "steps"]
+        elif name != "cluster":
+            paths.append((section,))
+    experiment = [
+        immutable(
+            path,
+            f"spec.{'.'.join(name for name, _ in path)} is part of the experiment and can't change; create another "
+            "DarwinMerge with another store",
+        )
+        for path in paths
+    ]
+    execution = immutable(
+        [("cluster", False), ("execution", False)],
+        "spec.cluster.execution can't change; delete this DarwinMerge and create it again with the same store, where "
+        "what is done stays done",
+    )
+    steps = (
+        "(has({0}.evolution) && has({0}.evolution.steps) ? {0}.evolution.steps : " + f"{manifest.Evolution().steps})"
+    )
+    grows = Rule(
+        f"{steps.format('self')} >= {steps.format('oldSelf')}",
+        "spec.evolution.steps only grows, since what ran can't be undone: a revert in git won't sync; put the greater "
+        "number back there",
+    )
+    return (*experiment, execution, grows)
+
+
+class Spec(manifest.Spec):
+    """The experiment, and how a cluster carries it out."""
+
+    parents: Parents
+    """The two models to merge."""
+    evaluation: Evaluation
+    """The benchmark and its rows."""
+    output: Output = Output()
+    """The child."""
+    store: StorePlace
+    """Where the experiment lives."""
+    cluster: Cluster = Cluster()  # type: ignore[assignment]
+    """How a cluster carries the experiment out; of all of spec, only this may change, and `evolution.steps` upwards."""
+
+    rules: ClassVar = _changes()
+
+
+class DarwinMerge(Manifest):
+    """An experiment: two fine-tunes of one base model, a benchmark and a store, evolved into a child whose verdict says
+    whether it beats its parents."""
+
+    numbers_only: ClassVar = True  # a schema can't take 0.7 and "0.7" both, and still compare them
+
+    spec: Spec
+    """The experiment, and how a cluster carries it out."""
+
+    rules: ClassVar = (
+        Rule(  # the server itself sees to the letters
+            f"self.metadata.name.size() <= {NAME_LETTERS} && !self.metadata.name.contains('.')",
+            f"metadata.name: at most {NAME_LETTERS} lower case letters, digits and dashes: Jobs are named after it",
+        ),
+    )
+
+    def experiment(self, device: str) -> Experiment:
+        """What the engine is told of it: all but how the cluster carries it out."""
+        told = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"spec": {"cluster"}})
+        plain = experiment_of(check(told, self.metadata.name, Manifest), Path("/"), device)
+        return plain.model_copy(update={"limits": Limits(attempts=self.spec.cluster.backoff_limit + 1)})
+
+
+def from_api(found: Mapping[str, Any]) -> DarwinMerge:
+    """The DarwinMerge that an API server gave.
+
+    Raises:
+        BadConfiguration: this version can't take what an older or newer one accepted; every reason, a line each.
+    """
+    metadata = {name: found["metadata"][name] for name in ("name", "namespace") if name in found["metadata"]}
+    document = {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata, "spec": found["spec"]}
+    return check(document, f"{KIND} {metadata['name']}", DarwinMerge)
+
+
+def _evolution(field: str) -> str:
+    return or_default(manifest.Evolution, field)
+
+
+ENGINE_RULES: Mapping[type[Frozen], tuple[Rule, ...]] = {
+    manifest.Parents: (
+        Rule("self.father.uri != self.mother.uri", "father and mother are the same model; there is nothing to merge"),
+    ),
+    KindRule: (
+        Rule(
+            "''.matches(self.pattern) in [true, false]",
+            "pattern is a regular expression without lookaround and back-references",
+        ),
+    ),
+    Range: (Rule("self.min < self.max", "min must be below max"),),
+    Transplant: (
+        Rule(
+            f"{or_default(Transplant, 'below')} < {or_default(Transplant, 'above')}",
+            f"below must be less than above (defaults: {Transplant().below:g} and {Transplant().above:g})",
+        ),
+    ),
+    manifest.Evolution: (
+        Rule(
+            f"{_evolution('algorithm')} != 'CMAES' || {_evolution('candidates')} >= 2",
+            "CMAES needs at least 2 candidates a step; raise them, or use algorithm Elites or Genetic",
+        ),
+        Rule(
+            f"{_evolution('algorithm')} != 'Elites' || "
+            f"{_evolution('steps')} * {_evolution('candidates')} <= {MAX_CANDIDATES}",
+            f"Elites takes at most {MAX_CANDIDATES} children (steps x candidates); lower one of them, or use algorithm "
+            "CMAES or Genetic",
+        ),
+    ),
+    manifest.Evaluation: (
+        Rule(
+            "self.tasks.all(one, self.tasks.exists_one(other, other.name == one.name))",
+            "task named more than once; raise its weight instead",
+        ),
+    ),
+}
+
+
+def rules_of(model: type[Frozen]) -> tuple[Rule, ...]:
+    """Every rule of a model, those included that the engine checks by itself."""
+    own = tuple(rule for cls in model.__mro__ for rule in cls.__dict__.get("rules", ()))
+    return (*own, *(rule for cls in model.__mro__ for rule in ENGINE_RULES.get(cls, ())))
