@@ -1,0 +1,137 @@
+"""All that the operator asks of the API server, in plain dictionaries; a method a request, and nothing decided here.
+
+Requests are few and named, so that the Role of the chart can be read off this file. Typed models of the Kubernetes
+client would be a hundred times the code for the same JSON.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from darwinmerge_operator.job import LABEL
+
+GROUP, VERSION, PLURAL = "darwinmerge.io", "v1alpha1", "darwinmerges"
+TIMEOUT = (5, 30)  # seconds to connect, and to answer
+Object = dict[str, Any]
+
+
+class Gone(Exception):
+    """The object isn't there."""
+
+
+class Conflict(Exception):
+    """Somebody else has written, or created, it first: look again."""
+
+
+class Refused(Exception):
+    """The API server doesn't take it, in its own words."""
+
+
+class Api:
+    """Requests to one API server."""
+
+    def __init__(self, connection: client.ApiClient) -> None:
+        """Requests over `connection`."""
+        self._connection = connection
+
+    def run(self, namespace: str, name: str) -> Object:
+        """A DarwinMerge."""
+        return self._ask("GET", f"{_runs(namespace)}/{name}")
+
+    def patch_status(self, run: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        """Write the status, if the object is still the one that was looked at."""
+        metadata = run["metadata"]
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
+        self._ask("PATCH", f"{_runs(metadata['namespace'])}/{metadata['name']}/status", body)
+
+    def jobs(self, namespace: str, run: str) -> list[Object]:
+        """The Jobs of a run."""
+        return self._list(f"/apis/batch/v1/namespaces/{namespace}/jobs", labelSelector=f"{LABEL}/experiment={run}")
+
+    def create_job(self, namespace: str, job: Mapping[str, Any]) -> None:
+        """Create a Job."""
+        self._ask("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
+
+    def delete_job(self, namespace: str, name: str) -> None:
+        """Delete a Job and its Pods, with their grace period; one that is gone is fine."""
+        with contextlib.suppress(Gone):
+            self._ask(
+                "DELETE",
+                f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}",
+                {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
+            )
+
+    def pods(self, namespace: str, run: str) -> list[Object]:
+        """The Pods of a run."""
+        return self._list(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"{LABEL}/experiment={run}")
+
+    def refusals(self, namespace: str) -> dict[str, str]:
+        """The last reason why a Pod of a Job couldn't be created, by the Job's name."""
+        fields = "involvedObject.kind=Job,reason=FailedCreate"
+        events = self._list(f"/api/v1/namespaces/{namespace}/events", fieldSelector=fields)
+        events.sort(key=lambda event: event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
+        return {event["involvedObject"]["name"]: event.get("message", "") for event in events}
+
+    def ledger(self, namespace: str, name: str) -> Object | None:
+        """The ConfigMap of a run, or None."""
+        try:
+            return self._ask("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        except Gone:
+            return None
+
+    def write_ledger(self, configmap: Mapping[str, Any]) -> Object:
+        """Create or replace a ConfigMap; with a resourceVersion, only that version is replaced."""
+        metadata = configmap["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/configmaps"
+        if "resourceVersion" in metadata:
+            return self._ask("PUT", f"{path}/{metadata['name']}", configmap)
+        return self._ask("POST", path, configmap)
+
+    def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
+        """Tell the story of a run."""
+        self._ask("POST", f"/api/v1/namespaces/{namespace}/events", event)
+
+    def _list(self, path: str, **query: str) -> list[Object]:
+        items: list[Object] = self._ask("GET", path, query=query)["items"]
+        return items
+
+    def _ask(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Object:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        try:
+            answer = self._connection.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "application/json", "Content-Type": kind},
+                body=body,
+                auth_settings=["BearerToken"],
+                response_type="object",
+                _return_http_data_only=True,
+                _request_timeout=TIMEOUT,
+            )
+        except ApiException as error:
+            raise _named(error) from error
+        found: Object = answer
+        return found
+
+
+def _runs(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
+
+
+def _named(error: ApiException) -> Exception:
+    try:
+        message = json.loads(error.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        message = str(error.reason)
+    if error.status == 404:
+        return Gone(message)
+    if error.status == 409:
+        return Conflict(message)
+    if error.status in (400, 403, 422):
+        return Refused(message)
+    return ConnectionError(f"API server: {error.status} {message}")

@@ -1,0 +1,263 @@
+"""What to do about a run, from what the cluster shows of it: a pure function, level-triggered, whatever came before.
+
+The ledger that a decision gives is written before anything else is done: a Job is only deleted once what it told is
+safe, and a Job that was created twice is harmless, since its worker answers from the store.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from darwinmerge.errors import ExitCode
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.orders import Order, Orders, Part, order
+from darwinmerge.pipeline.plan import Outcome, Plan, plan
+from darwinmerge.pipeline.retention import spent
+from darwinmerge.pipeline.retry import GiveUp, retry
+from darwinmerge.pipeline.tasks import ScoreInputs, Task
+from darwinmerge.store import layout
+from darwinmerge_operator.learn import learn
+from darwinmerge_operator.ledger import Ledger, Try, key_of
+from darwinmerge_operator.seen import SeenJob
+
+RECALLED = 12  # tasks that one recall Job asks for: their orders fit into a variable, their answers into few messages
+REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod, or a Pod without a start, before a person is told
+MAX_DISRUPTIONS = 20  # of one Job
+
+Verb = Literal["work", "recall"]
+
+
+class Policy(Frozen):
+    """How a run is to be carried out; it may change while it goes on."""
+
+    suspend: bool = False
+    parallelism: int = 1
+    execution: Literal["Fused", "Staged"] = "Fused"
+    active_deadline: float | None = None  # seconds with a Pod running, over the whole run
+    pending_deadline: float | None = None  # seconds for which a Job may wait for a Pod to run
+    ttl: float | None = None  # seconds after the end for which Jobs stay
+
+
+class Seen(Frozen):
+    """A run as the cluster shows it."""
+
+    experiment: Experiment
+    policy: Policy
+    generation: int  # of the resource
+    retry_requested: str  # the value of its annotation
+    ledger: Ledger
+    jobs: tuple[SeenJob, ...]
+    now: float  # seconds since 1970
+
+
+class Start(Frozen):
+    """A Job to create."""
+
+    verb: Verb
+    stage: str  # what it is called, and whose resources it gets
+    part: str
+    orders: Orders
+    attempt: int
+
+
+class Halt(Frozen):
+    """Why something doesn't go on, or not yet."""
+
+    reason: str  # one of `status.StalledReason`
+    message: str
+    final: bool = False  # a person must act; else it goes on by itself once the cluster lets it
+
+
+class Decision(Frozen):
+    """What to do, in this order: write the ledger, delete, create, tell."""
+
+    ledger: Ledger
+    remove: tuple[str, ...] = ()  # Jobs by name
+    start: tuple[Start, ...] = ()
+    halts: tuple[Halt, ...] = ()
+    outcome: Outcome | None = None
+    again_in: float | None = None  # seconds after which time itself changes the decision
+
+
+class _Wanted(Frozen):
+    verb: Verb
+    stage: str
+    part: str
+    key: str
+    orders: tuple[Order, ...] = ()
+
+
+def decide(seen: Seen) -> Decision:
+    """The next steps of a run."""
+    ledger = _asked(learn(seen.ledger, seen.jobs, seen.now), seen)
+    now = plan(seen.experiment, ledger.results)
+    if now.outcome and any(job.part == "finish" and job.complete for job in seen.jobs):
+        ledger = ledger.model_copy(update={"finished": True})
+    if all(task.id in ledger.missed for task in now.ready):
+        ledger = ledger.model_copy(update={"recalling": False})  # the store has no more to tell
+    waits: list[float] = []
+    active = [job for job in seen.jobs if not job.finished and not job.leaving and not any(p.lost for p in job.pods)]
+    spare = [job for job in seen.jobs if not job.leaving and (job.complete or any(p.lost for p in job.pods))]
+    halts: list[Halt] = []
+    if now.outcome and ledger.finished:
+        return _decision(ledger, spare + _expired(seen, waits), outcome=now.outcome, waits=waits)
+    late = _deadline(ledger, seen, waits)
+    if seen.policy.suspend or late:
+        for job in active:
+            attempt = Try(number=job.attempt, exit=ExitCode.INTERRUPTED, message="suspended", at=seen.now, ours=True)
+            ledger = ledger.having(job.key, attempt)
+        return _decision(ledger, spare + active, halts=[late] if late else [], waits=waits)
+    wanted = _wanted(seen, ledger, now)
+    unwanted = [job for job in active if job.key not in {w.key for w in wanted}]
+    active = [job for job in active if job not in unwanted]
+    halts += _halts(seen, ledger, active, waits)
+    start: list[Start] = []
+    for want in wanted:
+        if any(job.key == want.key for job in active):
+            continue
+        if len(active) + len(start) >= seen.policy.parallelism:
+            break
+        ruling = _ruling(seen, ledger, want, waits)
+        if isinstance(ruling, Halt):
+            halts.append(ruling)
+        elif ruling is not None:
+            drop = _drop(seen, ledger)
+            ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
+            start.append(_start(seen, ledger, want, ruling, drop))
+    return _decision(ledger, spare + unwanted, start, halts, waits=waits)
+
+
+def _decision(
+    ledger: Ledger,
+    remove: Sequence[SeenJob],
+    start: Sequence[Start] = (),
+    halts: Sequence[Halt] = (),
+    outcome: Outcome | None = None,
+    waits: Sequence[float] = (),
+) -> Decision:
+    return Decision(
+        ledger=ledger,
+        remove=tuple(sorted({job.name for job in remove})),
+        start=tuple(start),
+        halts=tuple(halts),
+        outcome=outcome,
+        again_in=max(0.0, min(waits)) if waits else None,
+    )
+
+
+def _asked(ledger: Ledger, seen: Seen) -> Ledger:
+    """A retry request, or another spec, gives whatever failed another chance."""
+    if seen.retry_requested in ("", ledger.retried_at) and seen.generation == ledger.generation:
+        return ledger
+    known = {"generation": seen.generation, "retried_at": seen.retry_requested or ledger.retried_at}
+    return ledger.forgive().model_copy(update=known)
+
+
+def _wanted(seen: Seen, ledger: Ledger, now: Plan) -> list[_Wanted]:
+    """Jobs that should be there, by priority."""
+    if now.outcome:
+        return [_Wanted(verb="work", stage="finish", part="finish", key=key_of("finish", "finish"))]
+    if ledger.recalling:
+        unknown = [task for task in now.ready if task.id not in ledger.missed]
+        asked = tuple(order(task) for task in unknown[:RECALLED])
+        return [_Wanted(verb="recall", stage="recall", part="recall", key=key_of(asked[0].id, "recall"), orders=asked)]
+    return [_of(task, seen, ledger) for task in now.ready]
+
+
+def _of(task: Task, seen: Seen, ledger: Ledger) -> _Wanted:
+    part: Part = "all"
+    staged = seen.policy.execution == "Staged" and isinstance(task.inputs, ScoreInputs)
+    if staged and isinstance(task.inputs, ScoreInputs) and task.inputs.model.model in ("child", "linear"):
+        part = "evaluate" if task.id in ledger.merged else "merge"
+    key = key_of(task.id, part)
+    last_try = any(attempt.exit == ExitCode.EVALUATOR_FAILED for attempt in ledger.counted(key))
+    stage = {"merge": "merge", "evaluate": "eval"}.get(part, task.stage)
+    return _Wanted(verb="work", stage=stage, part=part, key=key, orders=(order(task, part, last_try),))
+
+
+def _ruling(seen: Seen, ledger: Ledger, want: _Wanted, waits: list[float]) -> int | Halt | None:
+    """The number of the next attempt; or why there is none, or none yet."""
+    attempts = ledger.counted(want.key)
+    if attempts:
+        again = retry(seen.experiment.limits, attempts)
+        if isinstance(again, GiveUp):
+            return Halt(reason=again.reason, message=f"{want.stage}: {again.message}", final=True)
+        due = max(t.at for t in ledger.tries[want.key]) + again.seconds - seen.now
+        if due > 0:
+            waits.append(due)
+            return None
+    observed = [job.attempt for job in seen.jobs if job.key == want.key]
+    return 1 + max([ledger.last(want.key), *observed])
+
+
+def _start(seen: Seen, ledger: Ledger, want: _Wanted, attempt: int, drop: tuple[str, ...]) -> Start:
+    x = seen.experiment
+    orders = Orders(
+        where=x.where,
+        claim=x if want.verb == "recall" and not ledger.results else None,
+        orders=want.orders,
+        drop="All" if want.part == "finish" else drop,
+        finish=x if want.part == "finish" else None,
+    )
+    return Start(verb=want.verb, stage=want.stage, part=want.part, orders=orders, attempt=attempt)
+
+
+def _drop(seen: Seen, ledger: Ledger) -> tuple[str, ...]:
+    if seen.policy.execution != "Staged":
+        return ()
+    gone = spent(seen.experiment, ledger.results)
+    return () if gone == "All" else tuple(sorted({recipe[: layout.SHORT] for recipe in gone} - set(ledger.dropped)))
+
+
+def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
+    if seen.policy.active_deadline is None:
+        return None
+    used = ledger.active_seconds + (seen.now - ledger.active_since if ledger.active_since else 0.0)
+    left = seen.policy.active_deadline - used
+    if left <= 0:
+        return Halt(
+            reason="DeadlineExceeded",
+            message=f"Pods of this run have been running for {used:.0f} s, and spec.cluster.activeDeadlineSeconds is "
+            f"{seen.policy.active_deadline:.0f}; raise it, and the run goes on",
+            final=True,
+        )
+    if ledger.active_since:
+        waits.append(left)
+    return None
+
+
+def _halts(seen: Seen, ledger: Ledger, active: Sequence[SeenJob], waits: list[float]) -> list[Halt]:
+    """Why Jobs that are there don't get on."""
+    found = []
+    for job in active:
+        if ledger.disruptions.get(job.name, 0) >= MAX_DISRUPTIONS:
+            message = f"{job.name} lost {ledger.disruptions[job.name]} Pods to the cluster's doings; it goes on trying"
+            found.append(Halt(reason="TooManyDisruptions", message=message))
+        if job.suspended or any(pod.running_since and not pod.ending for pod in job.pods):
+            continue
+        waited = seen.now - job.created
+        why = job.refused or next((pod.waits for pod in reversed(job.pods) if pod.waits), "")
+        limit = seen.policy.pending_deadline
+        if why and waited >= REFUSED_SECONDS:
+            reason = "PodRefused" if job.refused else "PodPending"
+            if limit is not None and waited >= limit:
+                reason = "PendingDeadlineExceeded"
+            found.append(Halt(reason=reason, message=f"{job.name}: {why}"))
+        elif not why or waited < REFUSED_SECONDS:
+            waits.append(max(1.0, REFUSED_SECONDS - waited))
+    return found
+
+
+def _expired(seen: Seen, waits: list[float]) -> list[SeenJob]:
+    """Jobs of a finished run whose time is over."""
+    gone = []
+    for job in seen.jobs:
+        if job.leaving or not job.finished:
+            continue
+        ended = max([pod.finished_at for pod in job.pods if pod.finished_at] or [job.created])
+        left = None if seen.policy.ttl is None else ended + seen.policy.ttl - seen.now
+        if left is not None and left <= 0:
+            gone.append(job)
+        elif left is not None:
+            waits.append(left)
+    return gone

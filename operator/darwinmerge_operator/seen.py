@@ -1,0 +1,136 @@
+"""What the cluster shows of a run's Jobs and Pods, read out of what the API server says; pure.
+
+Only what a decision needs: how Pods ended, and in the API's own words why one doesn't start.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.tasks import TaskId
+from darwinmerge_operator.ending import Ending, ending
+from darwinmerge_operator.job import CONTAINER, LABEL
+
+STUCK_SECONDS = 60.0  # beyond a Pod's grace period, after which its node is taken for lost
+_FATAL_WAITS = {  # why a container waits, where waiting longer mends nothing
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+}
+
+
+class SeenPod(Frozen):
+    """One Pod of a Job."""
+
+    name: str
+    ending: Ending | None = None  # None: it hasn't ended
+    running_since: float | None = None  # seconds since 1970
+    finished_at: float | None = None
+    waits: str = ""  # why it doesn't run, in the API's words
+    lost: bool = False  # terminating for longer than it may: its node doesn't answer
+
+
+class SeenJob(Frozen):
+    """One Job of a run."""
+
+    name: str
+    task: str  # the first 16 digits of its first task's id
+    part: str  # of the task; or `recall`, `finish`
+    tasks: tuple[TaskId, ...] = ()  # of its orders
+    attempt: int
+    created: float
+    complete: bool = False
+    failed: bool = False
+    suspended: bool = False  # by Kueue: it waits for quota
+    leaving: bool = False  # deleted, not gone yet
+    pods: tuple[SeenPod, ...] = ()
+    pods_seen: int = 0  # by this operator, those that are gone by now included
+    refused: str = ""  # why the controller couldn't create its Pod
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come of it."""
+        return self.complete or self.failed
+
+    @property
+    def key(self) -> str:
+        """What its attempts are counted by; see `ledger.key_of`."""
+        return f"{self.task}/{self.part}"
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds since 1970 of an API time."""
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def seen_jobs(
+    jobs: Sequence[Mapping[str, Any]],
+    pods: Sequence[Mapping[str, Any]],
+    refusals: Mapping[str, str],
+    now: float,
+) -> tuple[SeenJob, ...]:
+    """All Jobs of a run with their Pods, the oldest first; `refusals` are FailedCreate events' messages by Job name."""
+    of: dict[str, list[Mapping[str, Any]]] = {}
+    for pod in pods:
+        of.setdefault(pod["metadata"]["labels"].get("batch.kubernetes.io/job-name", ""), []).append(pod)
+    found = [_job(job, of.get(job["metadata"]["name"], []), refusals, now) for job in jobs]
+    return tuple(sorted(found, key=lambda job: (job.created, job.name)))
+
+
+def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], refusals: Mapping[str, str], now: float) -> SeenJob:
+    metadata, labels = job["metadata"], job["metadata"]["labels"]
+    conditions = {c["type"]: c["status"] == "True" for c in job.get("status", {}).get("conditions") or []}
+    return SeenJob(
+        name=metadata["name"],
+        task=labels[f"{LABEL}/task"],
+        part=labels[f"{LABEL}/part"],
+        tasks=_tasks(job),
+        attempt=int(labels[f"{LABEL}/attempt"]),
+        created=seconds(metadata["creationTimestamp"]) or 0.0,
+        complete=conditions.get("Complete", False),
+        failed=conditions.get("Failed", False),
+        suspended=bool(job["spec"].get("suspend")),
+        leaving=bool(metadata.get("deletionTimestamp")),
+        pods=tuple(_pod(pod, now) for pod in sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])),
+        refused="" if pods else refusals.get(metadata["name"], ""),
+    )
+
+
+def _tasks(job: Mapping[str, Any]) -> tuple[TaskId, ...]:
+    variables = {v["name"]: v.get("value", "") for v in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    orders = json.loads(variables["DARWIN_ORDERS"].replace("$$", "$"))
+    return tuple(order["id"] for order in orders["orders"])
+
+
+def _pod(pod: Mapping[str, Any], now: float) -> SeenPod:
+    metadata, status = pod["metadata"], pod.get("status", {})
+    state: Mapping[str, Any] = next(
+        (c.get("state", {}) for c in status.get("containerStatuses") or [] if c["name"] == CONTAINER), {}
+    )
+    ended, deleted = state.get("terminated") or {}, seconds(metadata.get("deletionTimestamp"))
+    running = (state.get("running") or {}).get("startedAt") or ended.get("startedAt")
+    # the API sets the time of deletion to the end of the grace period
+    lost = deleted is not None and not ended and now > deleted + STUCK_SECONDS
+    return SeenPod(
+        name=metadata["name"],
+        ending=ending(pod),
+        running_since=seconds(running),
+        finished_at=seconds(ended.get("finishedAt")),
+        waits=_waits(status, state.get("waiting") or {}),
+        lost=lost,
+    )
+
+
+def _waits(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
+    if waiting.get("reason") in _FATAL_WAITS:
+        return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}".rstrip(": ")
+    return ""

@@ -1,0 +1,306 @@
+"""The operator's decision as a table: what the cluster shows goes in, what is to be done comes out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from darwinmerge.errors import ExitCode
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.pipeline.orders import Message, Order, encode
+from darwinmerge.pipeline.tasks import Result, TaskId
+from darwinmerge_operator.decide import MAX_DISRUPTIONS, Decision, Policy, Seen, Start, decide
+from darwinmerge_operator.ending import Ending
+from darwinmerge_operator.ledger import Ledger, from_data, to_data
+from darwinmerge_operator.seen import SeenJob, SeenPod
+from tests.unit.plan_world import ANY_WORLDS, SEEDS, World, experiment, run
+
+HOUR = 3600.0
+
+
+def done(message: Message | bytes) -> Ending:
+    heard = Message.model_validate_json(message) if isinstance(message, bytes) else message
+    return Ending(reason="Done", exit=ExitCode.OK, text="", message=heard)
+
+
+def failed(code: ExitCode) -> Ending:
+    return Ending(reason="ExitCode", exit=code, text=f"it ended with {code.name}")
+
+
+def job_of(start: Start, now: float, **more: Any) -> SeenJob:
+    orders = start.orders.orders
+    task = orders[0].id[:16] if orders else start.part
+    name = f"{task}-{start.part}-{start.attempt}"
+    tasks = tuple(one.id for one in orders)
+    fields = {"name": name, "task": task, "part": start.part, "tasks": tasks, "attempt": start.attempt, "created": now}
+    return SeenJob(**(fields | more))
+
+
+@dataclass
+class Run:
+    """Feeds `decide` with what its own decisions lead to."""
+
+    x: Experiment
+    policy: Policy = field(default_factory=lambda: Policy(parallelism=3))
+    store: Mapping[TaskId, Result] = field(default_factory=dict)  # what recall finds
+    ledger: Ledger = field(default_factory=Ledger)
+    jobs: tuple[SeenJob, ...] = ()
+    now: float = HOUR
+    retry: str = ""
+    generation: int = 1
+
+    def decide(self, **policy: Any) -> Decision:
+        given = self.policy.model_copy(update=policy)
+        seen = Seen(
+            experiment=self.x,
+            policy=given,
+            generation=self.generation,
+            retry_requested=self.retry,
+            ledger=self.ledger,
+            jobs=self.jobs,
+            now=self.now,
+        )
+        return decide(seen)
+
+    def step(self, **policy: Any) -> Decision:
+        """Decide, and do it."""
+        found = self.decide(**policy)
+        restored = from_data(to_data(found.ledger))
+        assert restored == found.ledger
+        self.ledger = found.ledger
+        kept = tuple(job for job in self.jobs if job.name not in found.remove)
+        self.jobs = (*kept, *(job_of(start, self.now) for start in found.start))
+        return found
+
+    def end(self, job: SeenJob, ending: Ending, **how: bool) -> None:
+        pod = SeenPod(name=f"{job.name}-x", ending=ending, finished_at=self.now)
+        self.jobs = tuple(j.model_copy(update={"pods": (pod,), **how}) if j.name == job.name else j for j in self.jobs)
+
+    def finish(self, world: World, starts: Sequence[Start]) -> None:
+        """The Jobs of these starts complete, and tell what the world answers."""
+        for start in starts:
+            job = next(job for job in self.jobs if job.name == job_of(start, 0).name)
+            answers: list[Result | None] = [self._answer(world, start, one) for one in start.orders.orders]
+            self.end(job, done(encode(answers)), complete=True)
+
+    def _answer(self, world: World, start: Start, one: Order) -> Result | None:
+        if start.verb == "recall":
+            return self.store.get(one.id)
+        return None if start.part == "merge" else world.answer(one.task)
+
+    def until(self, world: World, stage: str) -> Decision:
+        """Go on until a Job of `stage` is to be started."""
+        for _ in range(500):
+            found = self.step()
+            if any(start.stage == stage for start in found.start):
+                return found
+            self.finish(world, found.start)
+        raise AssertionError(f"no Job of {stage}")
+
+    def all(self, world: World) -> list[Start]:
+        """Go on to the end; all that was started."""
+        started: list[Start] = []
+        for _ in range(2000):
+            found = self.step()
+            if found.outcome:
+                return started
+            started += found.start
+            self.finish(world, found.start)
+        raise AssertionError("no end")
+
+
+@settings(max_examples=25, deadline=None)
+@given(ANY_WORLDS, SEEDS)
+def test_jobs_lead_where_the_local_runner_leads(world: World, seed: int) -> None:
+    x = experiment(steps=2, candidates=3, seed=seed % 4)
+    jobs = Run(x)
+    jobs.all(world)
+    local = run(x, world)
+    assert {k: v for k, v in jobs.ledger.results.items() if k in local.kept} == local.kept
+
+
+def test_what_the_store_has_is_recalled_and_nothing_is_computed_again() -> None:
+    x, world = experiment(steps=2), World()
+    local = run(x, world)
+    started = Run(x, store=local.kept).all(world)
+    assert {start.verb for start in started if start.part != "finish"} == {"recall"}
+
+
+def test_the_first_job_of_all_claims_the_store() -> None:
+    first = Run(experiment()).decide().start
+    assert [(start.verb, start.orders.claim is not None) for start in first] == [("recall", True)]
+
+
+def test_the_last_job_leaves_the_summary_and_drops_what_is_staged() -> None:
+    last = Run(experiment(steps=1)).all(World())[-1]
+    assert (last.part, last.orders.drop, last.orders.finish is not None) == ("finish", "All", True)
+
+
+def test_no_more_jobs_at_once_than_parallelism() -> None:
+    jobs, world = Run(experiment(candidates=4), Policy(parallelism=2)), World()
+    while True:
+        found = jobs.step()
+        assert len([job for job in jobs.jobs if not job.finished]) <= 2
+        if found.outcome:
+            return
+        jobs.finish(world, found.start)
+
+
+def test_deciding_twice_starts_nothing_twice() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    assert jobs.decide().start == ()
+
+
+def test_staged_scores_are_merged_in_one_job_and_scored_in_the_next_but_parents_are_not_merged() -> None:
+    started = Run(experiment(steps=1), Policy(parallelism=2, execution="Staged")).all(World())
+    merges = [start.orders.orders[0].id for start in started if start.part == "merge"]
+    scored = [start.orders.orders[0].id for start in started if start.part == "evaluate"]
+    assert merges and sorted(merges) == sorted(scored)
+    parents = [start for start in started if start.stage == "score" and start.part == "all"]
+    assert len(parents) == 4  # father and mother, on search rows and for the verdict
+
+
+@pytest.mark.parametrize("code", [ExitCode.BAD_INPUT, ExitCode.BAD_CONFIGURATION, ExitCode.VERSION_SKEW])
+def test_what_only_a_person_can_mend_halts_at_once(code: ExitCode) -> None:
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    jobs.end(job_of(start, 0), failed(code), failed=True)
+    found = jobs.step()
+    assert [halt.final for halt in found.halts] == [True]
+    assert not [start for start in found.start if start.stage == "mri"]
+
+
+def test_a_failure_is_tried_again_after_a_while_then_halts_and_never_becomes_a_result() -> None:
+    jobs, attempts = Run(experiment()), []
+    start = jobs.until(World(), "mri").start[0]
+    for _ in range(3):
+        attempts.append(start.attempt)
+        jobs.end(job_of(start, 0), failed(ExitCode.OUT_OF_MEMORY), failed=True)
+        found = jobs.step()
+        if found.halts:
+            break
+        assert found.again_in
+        jobs.now += found.again_in
+        (start,) = [one for one in jobs.step().start if one.stage == "mri"]
+    assert attempts == [1, 2, 3]
+    assert found.halts[0].reason == "OutOfMemory"
+    assert "mri" not in {result.summary.stage for result in jobs.ledger.results.values() if result.kind == "done"}
+
+
+@pytest.mark.parametrize("ask", ["retry", "spec"])
+def test_a_retry_request_or_another_spec_starts_it_again_with_a_new_attempt(ask: str) -> None:
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    jobs.end(job_of(start, 0), failed(ExitCode.BAD_INPUT), failed=True)
+    assert jobs.step().halts
+    if ask == "retry":
+        jobs.retry = "2026-01-01T00:00:00Z"
+    else:
+        jobs.generation = 2
+    found = jobs.step()
+    assert not found.halts
+    assert [one.attempt for one in found.start if one.stage == "mri"] == [2]
+    assert not jobs.step().halts, "a request is answered once"
+
+
+def test_suspension_ends_jobs_without_blame_and_resumption_makes_the_next_attempts() -> None:
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    found = jobs.step(suspend=True)
+    assert job_of(start, 0).name in found.remove
+    assert found.start == ()
+    assert jobs.step(suspend=True).remove == ()
+    assert [one.attempt for one in jobs.step().start if one.stage == "mri"] == [2]
+
+
+def test_a_job_is_deleted_only_when_its_result_is_in_the_ledger() -> None:
+    jobs, world = Run(experiment()), World()
+    start = jobs.until(world, "mri").start[0]
+    jobs.finish(world, [start])
+    found = jobs.decide()
+    assert job_of(start, 0).name in found.remove
+    assert start.orders.orders[0].id in found.ledger.results
+
+
+def test_exit_zero_without_a_message_is_no_result_but_another_attempt() -> None:
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    jobs.end(job_of(start, 0), Ending(reason="Malformed", exit=ExitCode.INTERNAL, text="gibberish"), complete=True)
+    jobs.now += jobs.step().again_in or 0
+    assert [one.attempt for one in jobs.step().start if one.stage == "mri"] == [2]
+
+
+def test_results_before_a_failure_are_kept() -> None:
+    jobs, world = Run(experiment()), World()
+    start = jobs.until(world, "mri").start[0]
+    told = Message.model_validate_json(encode([world.answer(start.orders.orders[0].task)]))
+    ending = failed(ExitCode.INTERNAL).model_copy(update={"message": told})
+    jobs.end(job_of(start, 0), ending, failed=True)
+    assert start.orders.orders[0].id in jobs.step().ledger.results
+
+
+def test_a_pod_on_a_lost_node_is_replaced() -> None:
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    lost = SeenPod(name="p", running_since=1.0, lost=True)
+    jobs.jobs = tuple(job.model_copy(update={"pods": (lost,)}) for job in jobs.jobs)
+    found = jobs.step()
+    assert job_of(start, 0).name in found.remove
+    assert [one.attempt for one in found.start if one.stage == "mri"] == [2]
+
+
+def test_why_a_pod_does_not_start_is_told_in_the_apis_words_after_ten_seconds() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    jobs.jobs = tuple(job.model_copy(update={"refused": "exceeded quota: gpus"}) for job in jobs.jobs)
+    assert jobs.step().halts == ()
+    jobs.now += 10
+    (halt,) = jobs.step().halts
+    assert (halt.reason, halt.final) == ("PodRefused", False)
+    assert "exceeded quota: gpus" in halt.message
+
+
+def test_a_job_that_kueue_holds_is_not_stalled() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    jobs.jobs = tuple(job.model_copy(update={"suspended": True}) for job in jobs.jobs)
+    jobs.now += HOUR
+    assert jobs.step().halts == ()
+
+
+def test_disruptions_are_forgiven_up_to_a_cap() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    for seen, halts in ((MAX_DISRUPTIONS, 0), (MAX_DISRUPTIONS + 1, 1)):
+        jobs.jobs = tuple(job.model_copy(update={"pods_seen": seen}) for job in jobs.jobs)
+        assert len(jobs.step().halts) == halts
+
+
+def test_the_deadline_counts_only_time_with_a_pod_running_and_raising_it_goes_on() -> None:
+    jobs = Run(experiment(), Policy(parallelism=3, active_deadline=100.0))
+    jobs.until(World(), "mri")
+    jobs.now += HOUR
+    assert jobs.step().halts == (), "nothing has run yet"
+    running = (SeenPod(name="p", running_since=jobs.now),)
+    jobs.jobs = tuple(job.model_copy(update={"pods": running}) for job in jobs.jobs)
+    assert jobs.step().again_in == pytest.approx(100.0)
+    jobs.now += 101
+    found = jobs.step()
+    assert [halt.reason for halt in found.halts] == ["DeadlineExceeded"]
+    assert found.remove
+    assert [one.attempt for one in jobs.step(active_deadline=1000.0).start if one.stage == "mri"] == [2]
+
+
+def test_jobs_of_a_finished_run_go_after_their_time_and_the_rest_stays() -> None:
+    jobs, world = Run(experiment(steps=1), Policy(parallelism=3, ttl=60.0)), World()
+    start = jobs.until(world, "mri").start[0]
+    jobs.end(job_of(start, 0), failed(ExitCode.INTERNAL), failed=True)
+    jobs.now += jobs.step().again_in or 0
+    jobs.all(world)
+    kept = [job.name for job in jobs.jobs if job.failed]
+    assert kept == [job_of(start, 0).name]
+    jobs.now += 61
+    assert jobs.step().remove == tuple(kept)
