@@ -6,8 +6,19 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 # that is set, else from pip's own index.
 TORCH_VERSION ?= 2.13.0
 TORCH_INDEX ?=
-# The resolver behind `make lock`.
+# The resolver behind `make lock`. Everything is in requirements.lock; what an image needs of it, in a lock of its own.
 UV_VERSION := 0.13.9
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile --quiet --python-version 3.11 \
+	--python-platform linux --no-emit-package torch --generate-hashes --no-emit-index-url --no-annotate
+
+# What builds images: docker if its daemon answers, else podman or buildah; and what it is told besides (a network).
+IMAGE_BUILDER ?= $(or $(shell docker info > /dev/null 2>&1 && echo docker || command -v podman || command -v buildah),\
+	$(error no docker, podman or buildah found; install one, or set IMAGE_BUILDER))
+IMAGE_FLAGS ?=
+BUILD_IMAGE = $(IMAGE_BUILDER) build $(IMAGE_FLAGS) $(if $(BASE),--build-arg BASE=$(BASE))
+# Images are called $(IMAGES)darwin-gpu:$(TAG) and $(IMAGES)darwin-operator:$(TAG): IMAGES=registry.example/team/
+IMAGES ?=
+TAG ?= dev
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -17,13 +28,13 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint fmt bench lock clean
+.PHONY: help setup run test test-all test-cluster lint fmt bench bench-s3 images crd lock clean
 
 ##@ Use
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything locked (redone when the lock or pyproject.toml changes)
 
@@ -32,11 +43,14 @@ run: setup ## Evolve the example's real language model, from nothing to verdict
 	$(BIN)/darwin run examples/smollm2.yaml
 
 ##@ Develop
-test: setup ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: setup ## Run the tests, without the slow ones and those that need a Kubernetes
+	$(BIN)/python -m pytest -m "not slow and not cluster"
 
 test-all: setup ## Run every test
 	$(BIN)/python -m pytest
+
+test-cluster: setup ## Run the tests that need a Kubernetes; those that miss something say what, and are skipped
+	$(BIN)/python -m pytest -m cluster
 
 lint: setup ## Check style, format and types
 	$(BIN)/ruff check .
@@ -52,14 +66,30 @@ bench: setup ## Measure MRI and merge against their peers, about 6 minutes (tabl
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python benchmarks/merge.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
+bench-s3: setup ## Measure MRI and merge with parents in S3, about 2 minutes
+	$(BIN)/python benchmarks/s3.py
+	$(BIN)/python benchmarks/report.py --write > /dev/null
+
+##@ Kubernetes
+images: ## Build the worker's and the operator's image (TORCH_INDEX=..., BASE=..., VLLM=...: see the Dockerfiles)
+	$(BUILD_IMAGE) --file Dockerfile.operator --tag $(IMAGES)darwin-operator:$(TAG) .
+	$(BUILD_IMAGE) --build-arg TORCH_VERSION=$(TORCH_VERSION) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+		--build-arg VLLM=$(VLLM) --file Dockerfile.gpu --tag $(IMAGES)darwin-gpu:$(TAG) .
+
 ##@ Maintain
-lock: ## Resolve pyproject.toml anew into requirements.lock (UPGRADE=1: to the newest versions)
+crd: setup ## Write crds/ anew from the resource's types
+	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
+
+lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest versions)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip --disable-pip-version-check -qq install uv==$(UV_VERSION)
-	echo "torch==$(TORCH_VERSION)" | UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile --quiet \
-		--all-extras --group setup --constraint /dev/stdin --python-version 3.11 --python-platform linux \
-		--no-emit-package torch --generate-hashes --no-emit-index-url --no-annotate \
-		$(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
+	echo "torch==$(TORCH_VERSION)" > build/lock/torch.txt
+	$(COMPILE) --constraint build/lock/torch.txt $(if $(UPGRADE),--upgrade) --all-extras --group setup \
+		--output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --constraint build/lock/torch.txt --extra s3 --extra torch --extra eval \
+		--group build --output-file requirements.worker.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --extra operator --group build \
+		--output-file requirements.operator.lock pyproject.toml
 	rm -rf build/lock
 
 clean: ## Remove .venv, builds and caches; never runs/

@@ -1,0 +1,78 @@
+"""What a finished Pod's status means to its driver: a message with results, or an attempt and whose fault its end is.
+
+The kubelet knows best why a container ended, then whoever disrupted it, then the container itself. Exit code 0
+without a valid message is never a result.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from darwinmerge.errors import ExitCode
+from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.local import death
+from darwinmerge.pipeline.orders import Message
+
+Reason = Literal["Done", "OOMKilled", "OutOfDisk", "Evicted", "DisruptionTarget", "ExitCode", "Malformed"]
+
+
+class Ending(Frozen):
+    """How a pod ended."""
+
+    reason: Reason
+    exit: ExitCode  # for `darwinmerge.pipeline.retry`; OK with `Done` only
+    text: str  # for people
+    message: Message | None = None  # what the pod told, results of orders before a failure included
+
+
+def ending(pod: Mapping[str, Any]) -> Ending | None:
+    """How a pod ended, from the pod as the API server gives it; None: it hasn't ended."""
+    status = pod.get("status", {})
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return None
+    states = [container.get("state", {}) for container in status.get("containerStatuses") or [{}]]
+    terminated = states[0].get("terminated", {})  # of the one container
+    message = _message(terminated.get("message", ""))
+    reason, code, text = _why(status, terminated, message)
+    return Ending(reason=reason, exit=code, text=text, message=message)
+
+
+def _why(
+    status: Mapping[str, Any], terminated: Mapping[str, Any], message: Message | None
+) -> tuple[Reason, ExitCode, str]:
+    code = terminated.get("exitCode")
+    if status["phase"] == "Succeeded":
+        if message and not message.failed:
+            return "Done", ExitCode.OK, ""
+        return "Malformed", ExitCode.INTERNAL, f"the pod ended well, but its message says: {_words(terminated)}"
+    if terminated.get("reason") == "OOMKilled":
+        return "OOMKilled", ExitCode.OUT_OF_MEMORY, "the container needed more than its memory limit; raise it"
+    told = status.get("message", "")
+    disrupted = [c for c in status.get("conditions", []) if c["type"] == "DisruptionTarget" and c["status"] == "True"]
+    if status.get("reason") == "Evicted":
+        # its own limit, not the node's distress: it would come again, and only there a kubelet says so in these words
+        if not disrupted and "exceed" in told:
+            return "OutOfDisk", ExitCode.OUT_OF_DISK, told
+        return "Evicted", ExitCode.INTERRUPTED, told
+    if disrupted:
+        return "DisruptionTarget", ExitCode.INTERRUPTED, disrupted[0].get("message", "")
+    if not code:
+        return "Malformed", ExitCode.INTERNAL, told or "the pod failed, and says nothing of its container"
+    if message and message.failed and message.failed.exit == code:
+        return "ExitCode", message.failed.exit, message.failed.message
+    known, text = death(128 - code if code > 128 else code, _words(terminated))
+    return "ExitCode", known, text
+
+
+def _message(text: str) -> Message | None:
+    try:
+        return Message.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def _words(terminated: Mapping[str, Any]) -> str:
+    """The last line of what the pod left."""
+    lines = terminated.get("message", "").strip().splitlines()
+    return lines[-1][:600] if lines else "nothing"
