@@ -35,7 +35,6 @@ CONFIG = {
     "max_position_embeddings": 2048,
     "model_type": "llama",
     "num_attention_heads": HEADS,
-    "num_hidden_layers": LAYERS,
     "num_key_value_heads": KV_HEADS,
     "rms_norm_eps": 1e-05,
     "rope_theta": 10000.0,
@@ -46,14 +45,14 @@ CONFIG = {
 SPECIAL = ("<unk>", "<s>", "</s>")
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
-    """Every tensor of the model."""
+def shapes(layers: int) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a model of so many layers."""
     found: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (VOCABULARY, HIDDEN),
         "model.norm.weight": (HIDDEN,),
         "lm_head.weight": (VOCABULARY, HIDDEN),
     }
-    for layer in range(LAYERS):
+    for layer in range(layers):
         found |= {
             f"model.layers.{layer}.{name}.weight": shape
             for name, shape in {
@@ -71,7 +70,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return found
 
 
-def make(folder: Path, noise: float) -> None:
+def make(folder: Path, noise: float, layers: int) -> None:
     """Write a folder beside its place and rename it: Father with noise of this standard deviation added."""
     import numpy as np
     import torch
@@ -92,10 +91,10 @@ def make(folder: Path, noise: float) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
-        wanted = shapes()
+        wanted = shapes(layers)
         tensors = dict(zip(wanted, pool.map(weights, wanted.keys(), wanted.values()), strict=True))
     save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
-    (partial / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    (partial / "config.json").write_text(json.dumps({**CONFIG, "num_hidden_layers": layers}, indent=2) + "\n")
     for name, content in tokenizer().items():
         (partial / name).write_text(json.dumps(content) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -130,11 +129,13 @@ def main() -> None:
     """Make the folders that aren't there yet."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--work", type=Path, default=WORK, help="where father/ and mother/ go (default: build/bench)")
-    work: Path = parser.parse_args().work
+    parser.add_argument("--layers", type=int, default=LAYERS, help="of each model (default: %(default)s)")
+    given = parser.parse_args()
+    work: Path = given.work
     for name, noise in {"father": 0.0, "mother": NOISE}.items():
         if not (work / name).is_dir():
             started = time.monotonic()
-            make(work / name, noise)
+            make(work / name, noise, given.layers)
             print(f"{name}: made in {time.monotonic() - started:.0f} s", flush=True)
 
 

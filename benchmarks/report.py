@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("mri", "merge")
+NAMES = ("mri", "merge", "s3")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

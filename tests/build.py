@@ -10,9 +10,10 @@ import yaml
 from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow
-from darwinmerge.checkpoint.folder import INDEX, SINGLE, ModelFolder
-from darwinmerge.checkpoint.header import build_header
+from darwinmerge.checkpoint.folder import INDEX, SINGLE, Elements, ModelFolder
+from darwinmerge.checkpoint.header import TensorInfo, build_header
 from darwinmerge.experiment.kinds import kind_of, layer_of
+from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.mri.figures import Figures
 from darwinmerge.mri.table import Presence, TensorRow
 
@@ -33,6 +34,11 @@ def tensor(values: Any, dtype: str = "BF16") -> Tensor:
     else:
         flat = array.astype(DTYPES[dtype].bits).ravel()
     return Tensor(dtype, array.shape, flat)
+
+
+def elements(of: Tensor, block: int = 1 << 20) -> Elements:
+    """The elements of a tensor as a model folder gives them, to be read in blocks of so many bytes."""
+    return Elements(of.bits.view(np.uint8), TensorInfo("", of.dtype, of.bits.shape, 0, of.bits.nbytes), block)
 
 
 def normal(seed: int, *shape: int, scale: float = 0.02) -> NDArray[np.float64]:
@@ -112,3 +118,10 @@ def manifest(**changes: Any) -> dict[str, Any]:
 def manifest_text(**changes: Any) -> str:
     """`manifest` as YAML."""
     return yaml.safe_dump(manifest(**changes), sort_keys=False)
+
+
+def merged_tensor(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> tuple[Bits, str]:
+    """One tensor of a child, flat, and its dtype."""
+    from darwinmerge.merge.arithmetic import merged_tensors  # numba: not for the tests of what only plans
+
+    return next(merged_tensors([decision], recipe, father, mother))

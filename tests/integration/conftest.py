@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from darwinmerge.store import Store, open_store
+from darwinmerge.store.layout import CHILD_RUN
+
 SKILLS = ("skill_a", "skill_b")
-TIMES_AND_PLACES = ("costs/", "logs/", "experiment.json", "summary.", ".partial/")  # they differ from run to run
+TIMES_AND_PLACES = ("costs/", "digests/", "logs/", "experiment.json", "summary.")  # they differ from run to run
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,8 @@ class World:
         return self.folder / "store"
 
     def objects(self) -> dict[str, bytes]:
-        """What must be equal between two runs of one experiment, byte for byte."""
-        paths = [path for path in self.store.rglob("*") if path.is_file()]
-        found = {path.relative_to(self.store).as_posix(): path.read_bytes() for path in paths}
-        return {
-            key: data
-            for key, data in found.items()
-            if not key.startswith(TIMES_AND_PLACES) and not key.endswith("darwin-run.json")
-        }
+        """What its store holds; see `lasting`."""
+        return lasting(open_store(str(self.store)))
 
     def edit(self, *path: str, value: object) -> None:
         """Set a field of the manifest's spec."""
@@ -46,6 +43,14 @@ class World:
             place = place.setdefault(part, {})
         place[path[-1]] = value
         self.manifest.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def lasting(store: Store) -> dict[str, bytes]:
+    """What must be equal between two runs of one experiment, byte for byte."""
+    keys = [stat.key for stat in store.list("")]
+    return {
+        key: store.read(key) for key in keys if not key.startswith(TIMES_AND_PLACES) and not key.endswith(CHILD_RUN)
+    }
 
 
 def darwin(*arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -77,7 +82,7 @@ def make_world(folder: Path, material: Path) -> World:
             "metadata": {"version": 1.0},
         }
         (folder / "tasks" / f"{skill}.yaml").write_text(yaml.safe_dump(task))
-    rows = {"search": {"n": 64}, "verdict": {"n": 150}}
+    rows = {"search": {"rows": 64}, "verdict": {"rows": 150}}
     spec = {
         "parents": {who: {"uri": str(pair / who)} for who in ("father", "mother")},
         "search": {"steps": 40},

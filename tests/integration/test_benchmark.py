@@ -10,7 +10,13 @@ from darwinmerge.evaluation.rows import RowSets
 from darwinmerge.experiment.manifest import BenchmarkTask
 
 ARC = BenchmarkTask.model_validate(
-    {"name": "arc_easy_local", "metric": "acc_norm,none", "num_fewshot": 3, "search": {"n": 300}, "verdict": {"n": 200}}
+    {
+        "name": "arc_easy_local",
+        "metric": "acc_norm,none",
+        "num_fewshot": 3,
+        "search": {"rows": 300},
+        "verdict": {"rows": 200},
+    }
 )
 
 

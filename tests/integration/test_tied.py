@@ -9,11 +9,10 @@ from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.evaluation.resident import name_map
 from darwinmerge.experiment.manifest import Merge, Mri
-from darwinmerge.merge.arithmetic import merged_tensor
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe
 from darwinmerge.mri.table import diagnose
 from darwinmerge.search.genome import Genome
-from tests.build import Tensor, tensor, write_model
+from tests.build import Tensor, merged_tensor, tensor, write_model
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 

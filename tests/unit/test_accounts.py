@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.experiment.manifest import Merge, Mri
-from darwinmerge.merge.arithmetic import merged_tensor
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe, linear_recipe
 from darwinmerge.mri.table import diagnose
 from darwinmerge.search.genome import Genome
-from tests.build import Tensor, normal, tensor, write_model
+from tests.build import Tensor, merged_tensor, normal, tensor, write_model
 
 PINS = Pins(father="f", mother="m")
 KEEP = Mixing(mri_weight=0.7, merge=Merge(one_sided="Keep"))

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from darwinmerge.checkpoint.dtypes import Bits, convert, narrow, widen
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.experiment.manifest import Merge, Mri
-from darwinmerge.merge import arithmetic, mask
-from darwinmerge.merge.arithmetic import jobs, merged_tensor, reference
+from darwinmerge.merge import mask
+from darwinmerge.merge.arithmetic import jobs, reference
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.recipe import Decision, Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import TensorRow, diagnose
 from darwinmerge.search.genome import Genome
-from tests.build import Tensor, normal, tensor, write_model
+from tests.build import Tensor, merged_tensor, normal, tensor, write_model
 
 BOTH = ("BF16", "BF16")
 W, COPY, ONE_SIDED, COUNTER = "model.layers.0.mlp.up_proj.weight", "model.norm.weight", "mtp.fc.weight", "counter"
@@ -167,7 +167,8 @@ def test_blocks_change_no_bit(
     parents: tuple[ModelFolder, ModelFolder], rows: list[TensorRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, tensors = child(parents, rows)
-    monkeypatch.setattr(arithmetic, "BLOCK", 97)
+    for folder in parents:
+        monkeypatch.setattr(folder.files, "block", 194)
     for decision in recipe.decisions:
         cut = [job() for job in jobs(decision, recipe, *parents)]
         assert np.concatenate(cut).tobytes() == tensors[decision.name][0].tobytes()

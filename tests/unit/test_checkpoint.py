@@ -11,6 +11,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from darwinmerge.checkpoint.files import BLOCK
 from darwinmerge.checkpoint.folder import INDEX, SINGLE, ModelFolder, local_path, open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from tests.build import Tensor, normal, tensor, write_model
@@ -58,7 +59,7 @@ def test_the_headers_of_a_real_model_agree_with_the_safetensors_library(material
 
 def test_tensors_cannot_be_written_to(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match="read-only"):
-        write_model(tmp_path, tensors).bits("model.layers.0.counter")[0] = 5
+        write_model(tmp_path, tensors).elements("model.layers.0.counter")[:][0] = 5
 
 
 Damage = Callable[[Path], object]
@@ -144,11 +145,11 @@ def test_the_pin_is_that_of_the_content_whatever_the_folder_is_called(
 
 
 def test_side_files_are_those_a_child_takes_over(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
-    folder = write_model(tmp_path, tensors, 2)
+    write_model(tmp_path, tensors, 2)
     for name in ("tokenizer.json", "chat_template.jinja", "README.md", "darwin.json", "merges.txt"):
         (tmp_path / name).write_text("{}")
-    names = [path.name for path in folder.side_files()]
-    assert names == ["chat_template.jinja", "config.json", "merges.txt", "tokenizer.json"]
+    found = open_model(str(tmp_path)).side_files()
+    assert found == ["chat_template.jinja", "config.json", "merges.txt", "tokenizer.json"]
 
 
 def test_paths_and_file_uris_are_one_place(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
@@ -158,7 +159,31 @@ def test_paths_and_file_uris_are_one_place(tmp_path: Path, tensors: dict[str, Te
     assert local_path("models/father") == Path("models/father")
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/model", "hf://org/name", "pvc://claim/path"])
-def test_schemes_that_have_no_reader_are_refused_by_name(uri: str) -> None:
-    with pytest.raises(BadConfiguration, match=uri.partition("://")[0]):
+def test_a_volume_claim_is_a_folder_under_the_one_that_claims_are_mounted_in(
+    tmp_path: Path, tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DARWIN_PVC_ROOT", str(tmp_path))
+    pin = write_model(tmp_path / "models" / "my father", tensors).pin
+    assert open_model("pvc://models/my%20father").pin == pin
+    assert local_path("pvc://models") == tmp_path / "models"
+
+
+@pytest.mark.parametrize("uri", ["pvc://models/father", "pvc:///father", "pvc://"])
+def test_a_claim_that_is_not_mounted_is_refused_with_what_to_do(uri: str) -> None:
+    with pytest.raises(BadConfiguration, match=f"{uri}: .* isn't mounted at /mnt/pvc.*set DARWIN_PVC_ROOT"):
         open_model(uri)
+
+
+def test_a_scheme_that_has_no_reader_is_refused_by_name() -> None:
+    with pytest.raises(BadConfiguration, match="hf://org/name: models can't be read from hf://"):
+        open_model("hf://org/name")
+
+
+def test_large_tensors_are_whole_however_they_are_read(tmp_path: Path) -> None:
+    size = BLOCK // 2 + 5
+    held = {"a": tensor(normal(1, size)), "b": tensor(np.empty(0)), "c": tensor(normal(2, 7), "F32")}
+    folder = write_model(tmp_path, held)
+    assert [bits.tobytes() for bits in folder.whole("cba")] == [held[name].bits.tobytes() for name in "cba"]
+    elements = folder.elements("a")
+    assert len(elements) == size
+    assert elements[3:-1].tobytes() == held["a"].bits[3:-1].tobytes()

@@ -37,11 +37,11 @@ TOKENIZER: dict[str, Any] = {
 
 def folder(path: Path, config: dict[str, Any], held: dict[str, Tensor] | None = None, **files: Any) -> ModelFolder:
     """A model folder; `files` are JSON, a double underscore in their names stands for the point."""
-    made = write_model(path, held or {W: tensor(normal(1, 4, 4))}, **config)
+    write_model(path, held or {W: tensor(normal(1, 4, 4))}, **config)
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         (path / name.replace("__", ".")).write_text(text)
-    return made
+    return ModelFolder(path)
 
 
 def compare(path: Path, his: dict[str, Any], hers: dict[str, Any]) -> tuple[str, ...]:

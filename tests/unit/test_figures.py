@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from darwinmerge.checkpoint.dtypes import widen
 from darwinmerge.experiment.manifest import Mri, Score
 from darwinmerge.mri.figures import BLOCK, Figures, measure
-from tests.build import Tensor, normal, tensor
+from tests.build import Tensor, elements, normal, tensor
 
 DTYPES = ("BF16", "F16", "F32")
 
@@ -37,7 +37,7 @@ def by_numpy(values: NDArray[np.float64], bins: int = 256, base: float = 2.0) ->
 
 
 def figures(t: Tensor, **settings: Any) -> dict[str, float]:
-    return measure(t.bits, t.dtype, Mri(**settings)).model_dump()
+    return measure(elements(t), Mri(**settings)).model_dump()
 
 
 SHAPES = {
@@ -78,7 +78,7 @@ def test_a_uniform_histogram_has_the_logarithm_of_its_bins() -> None:
 def test_what_follows_in_memory_changes_no_bit(dtype: str) -> None:
     t = tensor(normal(5, 2 * BLOCK + 17), dtype)
     whole = np.concatenate([t.bits, t.bits])
-    assert measure(whole[: len(t.bits)], dtype, Mri()) == measure(t.bits.copy(), dtype, Mri())
+    assert measure(elements(t._replace(bits=whole[: len(t.bits)])), Mri()) == measure(elements(t), Mri())
 
 
 def test_f32_is_summed_block_by_block_in_order() -> None:
@@ -87,19 +87,19 @@ def test_f32_is_summed_block_by_block_in_order() -> None:
     squares = 0.0
     for start in range(0, len(t.bits), BLOCK):
         squares += float((t.bits[start : start + BLOCK].astype(np.float64) ** 2).sum())
-    assert measure(t.bits, "F32", Mri()).norm == np.sqrt(squares)
+    assert measure(elements(t), Mri()).norm == np.sqrt(squares)
 
 
 def test_the_order_of_a_bf16_tensor_changes_no_bit() -> None:
     t = tensor(normal(7, 5000))
     shuffled = np.random.default_rng(8).permutation(t.bits)
-    assert measure(t.bits, "BF16", Mri()) == measure(shuffled, "BF16", Mri())
+    assert measure(elements(t), Mri()) == measure(elements(t._replace(bits=shuffled)), Mri())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("values", [[], [0.0] * 9, [-1.5] * 7, [4.0]], ids=["empty", "zero", "constant", "one"])
 def test_a_tensor_without_a_distribution_is_degenerate_and_no_figure_is_nan(dtype: str, values: list[float]) -> None:
-    found = measure(tensor(np.array(values), dtype).bits, dtype, Mri())
+    found = measure(elements(tensor(np.array(values), dtype)), Mri())
     assert found.degenerate
     assert (found.entropy, found.std) == (0.0, 0.0)
     assert found.norm == pytest.approx(np.sqrt(np.sum(np.square(values))))
@@ -108,8 +108,8 @@ def test_a_tensor_without_a_distribution_is_degenerate_and_no_figure_is_nan(dtyp
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_not_finite_is_counted_and_left_out(dtype: str) -> None:
     values = normal(9, 400)
-    clean = measure(tensor(values, dtype).bits, dtype, Mri())
-    dirty = measure(tensor(np.append(values, [np.nan, np.inf, -np.inf]), dtype).bits, dtype, Mri())
+    clean = measure(elements(tensor(values, dtype)), Mri())
+    dirty = measure(elements(tensor(np.append(values, [np.nan, np.inf, -np.inf]), dtype)), Mri())
     assert dirty.non_finite == 3
     assert dirty.degenerate
     assert not clean.degenerate
@@ -118,7 +118,7 @@ def test_what_is_not_finite_is_counted_and_left_out(dtype: str) -> None:
 
 def test_a_tensor_that_is_nowhere_finite_has_no_figures() -> None:
     for dtype in DTYPES:
-        assert measure(tensor([np.nan] * 4, dtype).bits, dtype, Mri()) == Figures(non_finite=4)
+        assert measure(elements(tensor([np.nan] * 4, dtype)), Mri()) == Figures(non_finite=4)
 
 
 @pytest.mark.parametrize(("norm", "counted"), [(40.0, 40.0), (100.0, 100.0), (2500.0, 100.0)])

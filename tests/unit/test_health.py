@@ -11,12 +11,11 @@ from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.experiment.manifest import Health, Merge, Mri
 from darwinmerge.health.compare import Distances, HealthTable, compare
 from darwinmerge.health.distance import squares
-from darwinmerge.merge.arithmetic import merged_tensor
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe
 from darwinmerge.mri.figures import measure
 from darwinmerge.mri.table import diagnose
 from darwinmerge.search.genome import Genome
-from tests.build import Tensor, normal, tensor, write_model
+from tests.build import Tensor, elements, merged_tensor, normal, tensor, write_model
 
 LAYERS = 4
 Damage = Callable[[str, NDArray[np.float64]], NDArray[np.float64]]
@@ -63,7 +62,7 @@ def checked(parents: tuple[ModelFolder, ModelFolder], damage: Damage, density: f
         bits = merged_tensor(decision, recipe, *parents)[0]
         values = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
         harmed = tensor(damage(decision.name, values))
-        figures[decision.name] = measure(harmed.bits, "BF16", Mri())
+        figures[decision.name] = measure(elements(harmed), Mri())
         if not figures[decision.name].non_finite:
             flat = [harmed.bits, parents[0].bits(decision.name), parents[1].bits(decision.name)]
             child, mother = squares([np.ravel(bits) for bits in flat], ["BF16"] * 3)

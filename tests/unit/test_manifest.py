@@ -107,7 +107,7 @@ def test_an_unknown_field_is_told_what_is_allowed_and_what_was_probably_meant(
         ({"mri": {"weight": 1.5}}, "spec.mri.weight", "1.5", "less than or equal to 1"),
         ({"mri": {"weight": True}}, "spec.mri.weight", "true", "valid number"),
         ({"mri": {"weight": "0,7"}}, "spec.mri.weight", '"0,7"', "not a decimal number"),
-        ({"mri": {"weight": float("nan")}}, "spec.mri.weight", "NaN", "greater than or equal to 0"),
+        ({"mri": {"weight": float("nan")}}, "spec.mri.weight", "NaN", "less than or equal to 1"),
         ({"mri": None}, "spec.mri", "null", "object"),
         ({"merge": {"rescale": "L9"}}, "spec.merge.rescale", '"L9"', "'None' or 'Inverse'"),
         ({"search": {"sigma0": float("inf")}}, "spec.search.sigma0", "Infinity", "finite number"),
@@ -135,9 +135,9 @@ def test_a_missing_part_is_named() -> None:
 
 
 def test_a_wrong_member_of_a_union_is_told_both_ways_out() -> None:
-    task = {"name": "arc_easy", "search": {"n": "Some"}}
-    lines = [line for line in mistakes(manifest_text(evaluation={"tasks": [task]})) if ".n:" in line]
-    assert [line.partition(": ")[0] for line in lines] == ["spec.evaluation.tasks[0].search.n"] * 2
+    task = {"name": "arc_easy", "search": {"rows": "Some"}}
+    lines = [line for line in mistakes(manifest_text(evaluation={"tasks": [task]})) if ".rows:" in line]
+    assert [line.partition(": ")[0] for line in lines] == ["spec.evaluation.tasks[0].search.rows"] * 2
     assert "'All'" in lines[0]
     assert "integer" in lines[1]
 
@@ -157,7 +157,8 @@ def test_of_a_wrong_task_the_mistake_inside_is_reported_and_no_other() -> None:
         ({"parents": {"father": {"uri": "m"}, "mother": {"uri": "m"}}}, "nothing to merge"),
         ({"evaluation": {"tasks": [{"name": "a"}, {"name": "a"}]}}, "task named more than once: a"),
         ({"evaluation": {"tasks": []}}, "at least 1 item"),
-        ({"mri": {"kinds": [{"pattern": "(", "kind": "ffn"}]}}, "is not a regular expression"),
+        ({"mri": {"kinds": [{"pattern": "(", "kind": "ffn"}]}}, "not a regular expression: missing )"),
+        ({"mri": {"kinds": [{"pattern": "(?!a)", "kind": "ffn"}]}}, "not a regular expression: look-around"),
     ],
 )
 def test_impossible_combinations_are_refused(changes: dict[str, Any], line: str) -> None:

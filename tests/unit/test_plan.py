@@ -218,7 +218,7 @@ SCORED: tuple[Part, ...] = ("reference", "candidate", "finalist", "questions")
     ("change", "same", "different"),
     [
         ({"seed": 1}, (), EVERY_PART),
-        ({"evaluation": {"tasks": [{"name": "nouns", "search": {"n": 5}}]}}, ("resolve", "mri"), ("rows", *SCORED)),
+        ({"evaluation": {"tasks": [{"name": "nouns", "search": {"rows": 5}}]}}, ("resolve", "mri"), ("rows", *SCORED)),
         ({"evaluation": {"tasks": [{"name": "nouns", "numFewshot": 5}]}}, ("resolve", "mri"), ("rows", *SCORED)),
         ({"mri": {"bins": 64}}, ("resolve", "rows"), EVERY_PART[2:]),
         ({"mri": {"score": {"std": 0}}}, ("resolve", "rows"), EVERY_PART[2:]),

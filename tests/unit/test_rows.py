@@ -30,7 +30,7 @@ def many(n: int, split: str = "test", groups: int = 0) -> list[Row]:
 def divide(
     search: Sequence[Row], verdict: Sequence[Row] | None = None, seed: int = 0, judged: Any = "All", **rows: Any
 ) -> TaskRows:
-    task = BenchmarkTask(name="nouns", search=SearchRows(**rows), verdict=VerdictRows(n=judged))
+    task = BenchmarkTask(name="nouns", search=SearchRows(**rows), verdict=VerdictRows(rows=judged))
     return partition(task, search, search if verdict is None else verdict, True, seed)
 
 
@@ -138,7 +138,7 @@ def test_another_seed_divides_otherwise() -> None:
 
 
 def test_more_rows_for_the_search_are_the_same_and_some_further_ones() -> None:
-    few, more = (divide(many(100), n=n, fresh=5) for n in (10, 30))
+    few, more = (divide(many(100), rows=n, fresh=5) for n in (10, 30))
     assert more.search[:10] == few.search
     assert more.verdict == few.verdict
 
@@ -147,13 +147,13 @@ def test_more_rows_for_the_search_are_the_same_and_some_further_ones() -> None:
 
 
 def test_fresh_rows_are_as_many_as_search_rows_where_that_many_are_left() -> None:
-    found = divide(many(100), n=20)
+    found = divide(many(100), rows=20)
     assert (len(found.search), len(found.fresh)) == (20, 20)
     assert not set(contents(found.search)) & set(contents(found.fresh))
 
 
 def test_fresh_rows_are_none_where_fewer_are_left_than_the_search_has() -> None:
-    assert divide(many(100), n=30).fresh == ()
+    assert divide(many(100), rows=30).fresh == ()
     assert divide(many(100)).fresh == ()
 
 
@@ -163,15 +163,15 @@ def test_a_number_of_fresh_rows_is_taken_from_what_the_search_would_have() -> No
 
 
 def test_a_number_of_both_is_taken_as_asked() -> None:
-    found = divide(many(100), n=7, fresh=3)
+    found = divide(many(100), rows=7, fresh=3)
     assert (len(found.search), len(found.fresh)) == (7, 3)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"n": 21}, r"search asks for 21 rows, 20 are left \(the data has 40 for the search, 40 for the verdict"),
-        ({"n": 15, "fresh": 6}, "search.fresh asks for 6 rows, 5 are left"),
+        ({"rows": 21}, r"search asks for 21 rows, 20 are left \(the data has 40 for the search, 40 for the verdict"),
+        ({"rows": 15, "fresh": 6}, "search.fresh asks for 6 rows, 5 are left"),
         ({"judged": 41}, "verdict asks for 41 rows, 40 are left"),
         ({"judged": 40}, "search asks for"),
     ],

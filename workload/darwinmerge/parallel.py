@@ -1,9 +1,14 @@
-"""Work on several threads whose results come in order, a few at a time: what comes out is what one thread gives."""
+"""Work on several threads whose results come in order, a few at a time: what comes out is what one thread gives.
+
+Large things are cut into parts, so that one of them keeps all threads busy and none is in memory as a whole.
+"""
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,7 +19,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(jobs: Iterable[Callable[[], T]], threads: int | None = None) -> Iterator[T]:
+def in_order(jobs: Iterable[Callable[[], T]], threads: int | None = None) -> Generator[T, None, None]:
     """Results of `jobs`, in their order; at most two a thread are held, so memory doesn't grow with their number.
 
     The jobs must release the GIL to gain from it, as compiled kernels and numpy do.
@@ -32,3 +37,23 @@ def in_order(jobs: Iterable[Callable[[], T]], threads: int | None = None) -> Ite
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def in_groups(groups: Iterable[Sequence[Callable[[], T]]], threads: int | None = None) -> Iterator[list[T]]:
+    """Results of each group's jobs, at least one a group, as `in_order`; the next groups are worked on meanwhile."""
+    sizes: deque[int] = deque()
+
+    def jobs() -> Iterator[Callable[[], T]]:
+        for group in groups:
+            sizes.append(len(group))
+            yield from group
+
+    with closing(in_order(jobs(), threads)) as results:
+        for first in results:
+            yield [first, *islice(results, sizes.popleft() - 1)]
+
+
+def cut(whole: slice, step: int) -> list[slice]:
+    """A slice in parts of `step` elements, the last one shorter; at least one, which may be empty."""
+    starts = range(whole.start, whole.stop, step) or [whole.start]
+    return [slice(start, min(start + step, whole.stop)) for start in starts]

@@ -1,12 +1,34 @@
-"""Places by URI: a path, `file://`, or a scheme that somebody else must know."""
+"""Places by URI: a path, `file://`, a volume claim's `pvc://claim/path`, or a scheme that somebody else must know."""
 
+import os
 from pathlib import Path
 from urllib.parse import unquote
 
+from darwinmerge.errors import BadConfiguration
+
+CLAIMS = "DARWIN_PVC_ROOT"  # the variable that names the folder in which claims are mounted, each under its name
+CLAIMS_DEFAULT = "/mnt/pvc"
+
 
 def file_path(uri: str) -> Path | None:
-    """The path of a plain path or a `file://` URI, percent-decoded; None for any other scheme."""
+    """The path of a plain path, a `file://` or a `pvc://` URI, percent-decoded; None for any other scheme.
+
+    Raises:
+        BadConfiguration: the claim isn't mounted here.
+    """
     scheme, found, rest = uri.partition("://")
     if not found:
         return Path(uri)
+    if scheme == "pvc":
+        return _claimed(uri, *unquote(rest).split("/"))
     return Path("/" + unquote(rest).lstrip("/")) if scheme == "file" else None
+
+
+def _claimed(uri: str, claim: str, *parts: str) -> Path:
+    volume = Path(os.environ.get(CLAIMS, CLAIMS_DEFAULT)) / claim
+    if not claim or not volume.is_dir():
+        raise BadConfiguration(
+            f"{uri}: the claim {claim!r} isn't mounted at {volume}; outside a cluster give the folder's path, or set "
+            f"{CLAIMS} to a folder that holds a folder of the claim's name"
+        )
+    return volume.joinpath(*parts)

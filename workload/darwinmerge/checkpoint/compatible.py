@@ -25,7 +25,7 @@ def require_compatible(father: ModelFolder, mother: ModelFolder) -> tuple[str, .
     """
     for folder in (father, mother):
         _require_plain(folder)
-    where = f"father {father.path}, mother {mother.path}"
+    where = f"father {father}, mother {mother}"
     fields = config.differences(father.config, mother.config)
     refused = [field.text for field in fields if not field.told]
     if refused:
@@ -33,7 +33,7 @@ def require_compatible(father: ModelFolder, mother: ModelFolder) -> tuple[str, .
             f"parents differ in config.json, though their tensors are to be mixed: {_listed(refused)} ({where}); take "
             "fine-tunes of one base, or, where a field only concerned training, make it equal in a copy of the folder"
         )
-    others, told = tokenizer.differences(father.path, mother.path)
+    others, told = tokenizer.differences(father, mother)
     if others:
         raise BadInput(
             f"parents have different tokenizers: {_listed(others)} ({where}); take fine-tunes of one base, or, if "
@@ -46,13 +46,13 @@ def _require_plain(folder: ModelFolder) -> None:
     found = config.quantisation(folder.config)
     remedy = "give the unquantised model"
     if found:
-        raise BadInput(f"{folder.path}: its weights are quantised (config.json has {found}); {remedy}")
+        raise BadInput(f"{folder}: its weights are quantised (config.json has {found}); {remedy}")
     for name, located in folder.tensors.items():
         dtype = located.info.dtype
         if PACKED.search(name):
-            raise BadInput(f"{folder.path}: tensor {name} ({dtype}) belongs to quantised weights; {remedy}")
+            raise BadInput(f"{folder}: tensor {name} ({dtype}) belongs to quantised weights; {remedy}")
         if name.endswith(".weight") and not DTYPES[dtype].weight:
-            raise BadInput(f"{folder.path}: tensor {name} is a weight of {dtype}: quantised or packed; {remedy}")
+            raise BadInput(f"{folder}: tensor {name} is a weight of {dtype}: quantised or packed; {remedy}")
 
 
 def _listed(lines: list[str]) -> str:

@@ -1,24 +1,28 @@
-"""A model folder on this machine: its tensors by name, its side files, and its pin.
+"""A model folder: its tensors by name, its side files, and its pin, wherever its files lie.
 
 The pin is the SHA-256 of what determines the model (weights, config, tokenizer), whatever the folder is called;
 a run records it once and every later reader checks it, so a parent that changes in mid-run is noticed.
 """
 
 import copy
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from darwinmerge.canonical import digest
+from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits
+from darwinmerge.checkpoint.files import Bytes, Files, LocalFiles
 from darwinmerge.checkpoint.header import TensorInfo, header_length, parse_header
+from darwinmerge.checkpoint.s3 import S3Files
 from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.parallel import cut, in_groups, in_order
 from darwinmerge.uri import file_path
 
 INDEX = "model.safetensors.index.json"
@@ -42,35 +46,63 @@ class Located:
     """A tensor and the file that holds it."""
 
     info: TensorInfo
-    file: Path
+    file: str  # its name
+
+
+class Elements:
+    """A tensor's elements in C order, flat, BF16 as uint16 bits; a slice of it reads these, read-only.
+
+    So that a large tensor can be read in blocks, by many threads, each block where it is needed.
+    """
+
+    def __init__(self, raw: Bytes, info: TensorInfo, block: int) -> None:
+        """The elements in `raw`, the bytes of the tensor that `info` describes, to be read `block` bytes at a time."""
+        self._raw, self._length, self._dtype = raw, info.size, DTYPES[info.dtype]
+        self.dtype, self.step = info.dtype, block // self._dtype.size  # how many elements to read at a time
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._length
+
+    def __getitem__(self, part: slice) -> Bits:
+        """The elements of a slice without steps; see `Bytes`."""
+        start, stop, _ = part.indices(self._length)
+        return self._raw[start * self._dtype.size : stop * self._dtype.size].view(self._dtype.bits)
 
 
 class ModelFolder:
-    """A safetensors model folder, single or sharded; tensors are memory-mapped, never loaded whole."""
+    """A safetensors model folder, single or sharded; tensors are read as they are needed, never all at once."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the headers of the folder's weight files.
+    def __init__(self, files: Files | Path, digests: Digests | None = None) -> None:
+        """Read the headers of the weight files in `files`; a path is that of a folder of this machine.
+
+        Args:
+            digests: where digests of files are remembered; None: nowhere, they are computed.
 
         Raises:
             BadInput: there is no such folder, it holds no safetensors, or its files are not whole.
         """
-        self.path = path
-        if not path.is_dir():
-            raise BadInput(f"{path}: no such model folder; check the URI under spec.parents")
+        self.files = LocalFiles(files) if isinstance(files, Path) else files
+        self._digests = digests or Digests(None)
         promised = self._index()
         located: dict[str, Located] = {}
-        self._files = self._weight_files(set(promised.values()))
-        for file in self._files:
-            for info in _read_header(file).values():
+        self._weights = self._weight_files(set(promised.values()))
+        headers = in_order((partial(self._header, file) for file in self._weights), self.files.threads)
+        for file, header in zip(self._weights, headers, strict=True):
+            for info in header.values():
                 if info.name in located:
-                    raise BadInput(f"{file}: tensor {info.name} is also in {located[info.name].file.name}")
+                    raise BadInput(f"{self}/{file}: tensor {info.name} is also in {located[info.name].file}")
                 located[info.name] = Located(info, file)
         for name, holder in promised.items():
-            if name not in located or located[name].file.name != holder:
-                raise BadInput(f"{path / INDEX}: tensor {name} is not in {holder}; download both again")
+            if name not in located or located[name].file != holder:
+                raise BadInput(f"{self}/{INDEX}: tensor {name} is not in {holder}; download both again")
         self.tensors: Mapping[str, Located] = dict(sorted(located.items()))
         if not self.tensors:
-            raise BadInput(f"{path}: no tensors in it")
+            raise BadInput(f"{self}: no tensors in it")
+
+    def __str__(self) -> str:
+        """Where it lies, for messages."""
+        return str(self.files)
 
     def view(self, names: Mapping[str, str]) -> "ModelFolder":
         """The same folder, files and pin, with other names: `names` maps each name it shall have to one it has.
@@ -84,50 +116,38 @@ class ModelFolder:
         }
         return view
 
-    def _index(self) -> dict[str, str]:
-        """Which file the index says holds each tensor; empty where there is no index."""
-        index = self.path / INDEX
-        if not index.exists():
-            return {}
-        try:
-            promised = json.loads(index.read_text())["weight_map"]
-            names = sorted(set(promised.values()))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadInput(f"{index}: not a weight index: {error}") from None
-        for name in names:
-            if not isinstance(name, str) or name != Path(name).name or not name.endswith(".safetensors"):
-                raise BadInput(f"{index}: names a file outside its folder, or not safetensors: {name!r}")
-            if not (self.path / name).is_file():
-                raise BadInput(f"{self.path / name}: missing, though {INDEX} names it; download it again")
-        return dict(promised)
-
-    def _weight_files(self, promised: set[str]) -> list[Path]:
-        if promised:
-            return [self.path / name for name in sorted(promised)]
-        if (self.path / SINGLE).is_file():
-            return [self.path / SINGLE]
-        if (self.path / "adapter_config.json").is_file():
-            raise BadInput(f"{self.path}: a LoRA adapter, no whole model; merge it into its base first")
-        if any(self.path.glob("*.gguf")):
-            raise BadInput(f"{self.path}: its weights are GGUF, which is quantised; give the safetensors model")
-        if any(self.path.glob("*.bin")) or any(self.path.glob("*.pt*")):
-            raise BadInput(f"{self.path}: its weights are pickles, which can run code; convert them to safetensors")
-        raise BadInput(f"{self.path}: neither {SINGLE} nor {INDEX} in it; a model folder has one of them")
-
-    def bits(self, name: str) -> Bits:
-        """The tensor's elements in C order, flat, a read-only map of the file; BF16 as uint16 bits.
-
-        A map of its own, so that its pages go with it: a map of the whole file would keep all that was ever read.
-        """
-        located = self.tensors[name]
-        bits = DTYPES[located.info.dtype].bits
-        if not located.info.nbytes:
-            return np.empty(0, bits)
-        return np.memmap(located.file, np.uint8, "r", located.info.start, (located.info.nbytes,)).view(bits)
-
     def info(self, name: str) -> TensorInfo:
         """Dtype, shape and extent of a tensor."""
         return self.tensors[name].info
+
+    def elements(self, name: str) -> Elements:
+        """The elements of a tensor, to be read in slices."""
+        located = self.tensors[name]
+        raw = self.files.stretch(located.file, located.info.start, located.info.stop)
+        return Elements(raw, located.info, self.files.block)
+
+    def bits(self, name: str) -> Bits:
+        """All elements of a tensor, copied."""
+        return next(self.whole([name]))
+
+    def whole(self, names: Iterable[str]) -> Iterator[Bits]:
+        """All elements of one tensor after the other, copied; the next ones are read meanwhile."""
+
+        def reads(name: str) -> list[Callable[[], Bits]]:
+            elements = self.elements(name)
+            return [partial(elements.__getitem__, part) for part in blocks(elements)]
+
+        yield from map(np.concatenate, in_groups(map(reads, names), self.files.threads))
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a small file of the folder.
+
+        Raises:
+            BadInput: there is no such file.
+        """
+        if name not in self.files.sizes:
+            raise BadInput(f"{self}/{name}: no such file; a model folder has it")
+        return self._bytes(name, 0, self.files.sizes[name])
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -137,60 +157,103 @@ class ModelFolder:
             BadInput: it is missing or isn't JSON.
         """
         try:
-            config = json.loads((self.path / "config.json").read_text())
-        except (OSError, ValueError, RecursionError) as error:
-            raise BadInput(f"{self.path / 'config.json'}: {error}; a model folder has it") from None
+            config = json.loads(self.read("config.json"))
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{self}/config.json: {error}; a model folder has it") from None
         if not isinstance(config, dict):
-            raise BadInput(f"{self.path / 'config.json'}: not a JSON object")
+            raise BadInput(f"{self}/config.json: not a JSON object")
         return config
 
-    def side_files(self) -> list[Path]:
-        """Config, tokenizer, chat template and generation config: what a child copies from Father."""
-        return sorted({path for pattern in SIDE_FILES for path in self.path.glob(pattern) if path.is_file()})
+    def side_files(self) -> list[str]:
+        """Names of config, tokenizer, chat template and generation config: what a child copies from Father."""
+        return [name for name in self.files.sizes if any(fnmatchcase(name, pattern) for pattern in SIDE_FILES)]
+
+    @cached_property
+    def path(self) -> Path:
+        """A folder of this machine with the side files in it, for libraries that know only paths."""
+        return self.files.local(self.side_files())
 
     @cached_property
     def pin(self) -> str:
-        """SHA-256, in hex, over the folder's weight and side files; reads every byte once."""
+        """SHA-256, in hex, over the folder's weight and side files; reads every byte that isn't remembered once."""
         return digest(self.file_digests)
 
     @cached_property
     def file_digests(self) -> dict[str, str]:
         """SHA-256, in hex, of each file that determines the model."""
-        index = [self.path / INDEX] if (self.path / INDEX).exists() else []
-        return {path.name: file_digest(path) for path in sorted({*self._files, *self.side_files(), *index})}
+        names = {*self._weights, *self.side_files(), *({INDEX} & self.files.sizes.keys())}
+        return {name: self._digests.of(self.files, name) for name in sorted(names)}
+
+    def _bytes(self, name: str, start: int, stop: int) -> bytes:
+        return self.files.stretch(name, start, stop)[:].tobytes()
+
+    def _header(self, file: str) -> dict[str, TensorInfo]:
+        size, where = self.files.sizes[file], f"{self}/{file}"
+        length = header_length(self._bytes(file, 0, min(8, size)), size, where)
+        return parse_header(self._bytes(file, 8, 8 + length), size, where)
+
+    def _index(self) -> dict[str, str]:
+        """Which file the index says holds each tensor; empty where there is no index."""
+        if INDEX not in self.files.sizes:
+            return {}
+        index = f"{self}/{INDEX}"
+        try:
+            promised = json.loads(self.read(INDEX))["weight_map"]
+            names = sorted(set(promised.values()))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"{index}: not a weight index: {error}") from None
+        for name in names:
+            if not isinstance(name, str) or name != Path(name).name or not name.endswith(".safetensors"):
+                raise BadInput(f"{index}: names a file outside its folder, or not safetensors: {name!r}")
+            if name not in self.files.sizes:
+                raise BadInput(f"{self}/{name}: missing, though {INDEX} names it; download it again")
+        return dict(promised)
+
+    def _weight_files(self, promised: set[str]) -> list[str]:
+        if promised:
+            return sorted(promised)
+        names = self.files.sizes
+        if SINGLE in names:
+            return [SINGLE]
+        if "adapter_config.json" in names:
+            raise BadInput(f"{self}: a LoRA adapter, no whole model; merge it into its base first")
+        if any(name.endswith(".gguf") for name in names):
+            raise BadInput(f"{self}: its weights are GGUF, which is quantised; give the safetensors model")
+        if any(fnmatchcase(name, pattern) for name in names for pattern in ("*.bin", "*.pt*")):
+            raise BadInput(f"{self}: its weights are pickles, which can run code; convert them to safetensors")
+        raise BadInput(f"{self}: neither {SINGLE} nor {INDEX} in it; a model folder has one of them")
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256, in hex, of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def blocks(*elements: Elements, within: slice | None = None) -> list[slice]:
+    """The slices in which tensors of one size, or a part of them, are to be read beside each other; at least one."""
+    return cut(within or slice(0, len(elements[0])), min(each.step for each in elements))
 
 
-def open_model(uri: str) -> ModelFolder:
-    """The model folder at `uri`.
+def threads(*folders: ModelFolder) -> int:
+    """How many reads at a time pay where folders are read beside each other."""
+    return max(folder.files.threads for folder in folders)
+
+
+def open_model(uri: str, digests: Digests | None = None) -> ModelFolder:
+    """The model folder at `uri`; `digests` as `ModelFolder` takes it.
 
     Raises:
-        BadConfiguration: the scheme has no reader.
+        BadConfiguration: the scheme has no reader, or its place can't be reached from here.
         BadInput: the folder is not a whole model.
     """
-    return ModelFolder(local_path(uri))
+    if uri.startswith("s3://"):
+        return ModelFolder(S3Files(uri), digests)
+    return ModelFolder(local_path(uri), digests)
 
 
 def local_path(uri: str) -> Path:
-    """The folder of a `file://` URI or path.
+    """The folder of a path, a `file://` or a `pvc://` URI.
 
     Raises:
-        BadConfiguration: the scheme has no reader in this version.
+        BadConfiguration: the scheme isn't of this machine, or the claim isn't mounted here.
     """
     path = file_path(uri)
     if path is not None:
         return path
     scheme, remedy = uri.partition("://")[0], "download the folder and give its path"
     raise BadConfiguration(f"{uri}: models can't be read from {scheme}:// in this version; {remedy}")
-
-
-def _read_header(file: Path) -> dict[str, TensorInfo]:
-    size = file.stat().st_size
-    with file.open("rb") as handle:
-        length = header_length(handle.read(8), size, str(file))
-        return parse_header(handle.read(length), size, str(file))

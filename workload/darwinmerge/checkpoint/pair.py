@@ -14,11 +14,13 @@ Views cost nothing, and keep the folder's files, digests and pin.
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from darwinmerge.checkpoint.dtypes import same_bytes
-from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.folder import Elements, ModelFolder, blocks, threads
 from darwinmerge.checkpoint.names import is_embedding, is_head, spellings
 from darwinmerge.errors import BadInput
+from darwinmerge.parallel import in_order
 
 
 def aligned(father: ModelFolder, mother: ModelFolder) -> tuple[ModelFolder, ModelFolder]:
@@ -72,7 +74,7 @@ def _tied_heads(father: ModelFolder, mother: ModelFolder) -> dict[str, set[str]]
     for who, folder in own:
         other = "mother" if who == "father" else "father"
         raise BadInput(
-            f"tensor {heads[who]}: {who} {folder.path} has an output head of its own, though the embeddings are tied "
+            f"tensor {heads[who]}: {who} {folder} has an output head of its own, though the embeddings are tied "
             f"(tie_word_embeddings) and {other}'s is the embedding; take parents that are both tied, or both not"
         )
     return {who: {head} if head else set() for who, head in heads.items()}
@@ -85,6 +87,17 @@ def _head(folder: ModelFolder) -> str:
 def _repeats_embedding(folder: ModelFolder, head: str) -> bool:
     for name in filter(is_embedding, folder.tensors):
         a, b = folder.info(head), folder.info(name)
-        if (a.dtype, a.shape) == (b.dtype, b.shape) and same_bytes(folder.bits(head), folder.bits(name)):
+        if (a.dtype, a.shape) == (b.dtype, b.shape) and _same(folder, head, name):
             return True
     return False
+
+
+def _same(folder: ModelFolder, one: str, other: str) -> bool:
+    """Whether two tensors of one size have the same bytes; read in blocks, up to the first that differs."""
+    a, b = folder.elements(one), folder.elements(other)
+    jobs = (partial(_same_part, a, b, part) for part in blocks(a, b))
+    return all(in_order(jobs, threads(folder)))
+
+
+def _same_part(a: Elements, b: Elements, part: slice) -> bool:
+    return same_bytes(a[part], b[part])

@@ -8,9 +8,9 @@ padding in it. Without it the files of older tokenizers must be equal.
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.errors import BadInput
 
 FAST = "tokenizer.json"
@@ -25,7 +25,7 @@ IN_CONFIG_ONLY_FORM = (  # fields of tokenizer_config.json that repeat tokenizer
 )
 
 
-def differences(father: Path, mother: Path) -> tuple[list[str], list[str]]:
+def differences(father: ModelFolder, mother: ModelFolder) -> tuple[list[str], list[str]]:
     """How the tokenizers of two folders differ: what makes other tokens, and what only must be told.
 
     Raises:
@@ -33,27 +33,27 @@ def differences(father: Path, mother: Path) -> tuple[list[str], list[str]]:
     """
     refused = _vocabularies(father, mother)
     told = []
-    a, b = ({k: v for k, v in _json(folder / CONFIG).items() if v is not None} for folder in (father, mother))
+    a, b = ({k: v for k, v in _json(folder, CONFIG).items() if v is not None} for folder in (father, mother))
     for key in sorted({*a, *b} - {*IN_CONFIG_ONLY_FORM}):
         if a.get(key) != b.get(key) and key in DECIDING and key in a and key in b:
             refused.append(f"{CONFIG}: {key}: father {a[key]!r}, mother {b[key]!r}")
         elif a.get(key) != b.get(key):
             told.append(f"{CONFIG}: {key} differs; the child has Father's")
-    if _bytes(father / TEMPLATE) != _bytes(mother / TEMPLATE):
+    if _bytes(father, TEMPLATE) != _bytes(mother, TEMPLATE):
         told.append(f"{TEMPLATE} differs; the child has Father's")
     return refused, told
 
 
-def _vocabularies(father: Path, mother: Path) -> list[str]:
-    fast = [(folder / FAST).is_file() for folder in (father, mother)]
+def _vocabularies(father: ModelFolder, mother: ModelFolder) -> list[str]:
+    fast = [FAST in folder.files.sizes for folder in (father, mother)]
     if all(fast):
-        return _fast(_parsed(father / FAST), _parsed(mother / FAST))
+        return _fast(_parsed(father), _parsed(mother))
     lines = []
     for name in SLOW:
-        one, other = _bytes(father / name), _bytes(mother / name)
+        one, other = _bytes(father, name), _bytes(mother, name)
         if one != other and not (any(fast) and None in (one, other)):
             lines.append(f"{name}: {_held(one, other)}")
-    shared = any((father / name).is_file() and (mother / name).is_file() for name in SLOW)
+    shared = any(name in father.files.sizes and name in mother.files.sizes for name in SLOW)
     if any(fast) and not shared:
         lines.append(f"{FAST}: only {'father' if fast[0] else 'mother'} has it, and no older file is in both")
     return lines
@@ -65,9 +65,9 @@ def _held(one: bytes | None, other: bytes | None) -> str:
     return "differs"
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _parsed(folder: ModelFolder) -> dict[str, Any]:
     """A tokenizer.json, its sections in one form."""
-    document = {key: value for key, value in _json(path).items() if key not in OF_A_CALL}
+    document = {key: value for key, value in _json(folder, FAST).items() if key not in OF_A_CALL}
     model = document.pop("model", None)
     model = model if isinstance(model, dict) else {}
     vocab, merges, added = model.pop("vocab", {}), model.pop("merges", []), document.pop("added_tokens", [])
@@ -79,7 +79,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         pairs = [tuple(merge.split(" ", 1) if isinstance(merge, str) else merge) for merge in merges or ()]
         specials = {int(token["id"]): _plain(token) for token in added or ()}
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise BadInput(f"{path}: not a tokenizer's vocabulary ({type(error).__name__}); download it again") from None
+        where = f"{folder}/{FAST}"
+        raise BadInput(f"{where}: not a tokenizer's vocabulary ({type(error).__name__}); download it again") from None
     plain: dict[str, Any] = _plain(document)
     return {**plain, "model": _plain(model), "vocab": tokens, "merges": pairs, "added_tokens": specials}
 
@@ -120,18 +121,19 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _bytes(folder: ModelFolder, name: str) -> bytes | None:
+    return folder.read(name) if name in folder.files.sizes else None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """A JSON object in a file; empty where there is no such file."""
-    if not path.is_file():
+def _json(folder: ModelFolder, name: str) -> dict[str, Any]:
+    """A JSON object in a file of the folder; empty where there is no such file."""
+    text = _bytes(folder, name)
+    if text is None:
         return {}
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not JSON ({type(error).__name__}); download it again") from None
+        raise BadInput(f"{folder}/{name}: not JSON ({type(error).__name__}); download it again") from None
     if not isinstance(value, dict):
-        raise BadInput(f"{path}: not a JSON object; download it again")
+        raise BadInput(f"{folder}/{name}: not a JSON object; download it again")
     return value

@@ -42,7 +42,7 @@ class Estimate(Frozen):
 def estimate(experiment: Experiment) -> Estimate:
     """Estimate an experiment from its manifest and, where they are at hand, its parents' headers."""
     evaluation, evolution = experiment.spec.evaluation, experiment.spec.evolution
-    rows = [task.verdict.n for task in evaluation.tasks]
+    rows = [task.verdict.rows for task in evaluation.tasks]
     known = [n for n in rows if isinstance(n, int)]
     counted = len(known) == len(rows)
     weights = [task.weight for task in evaluation.tasks]

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from darwinmerge.checkpoint.compatible import require_compatible
+from darwinmerge.checkpoint.digests import of_user
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.errors import BadConfiguration
@@ -73,7 +74,8 @@ def open_pair(father: str, mother: str, console: Console) -> tuple[ModelFolder, 
     Raises:
         BadInput: one of them is not a whole model, or they don't belong together.
     """
-    folders = open_model(father), open_model(mother)
+    known = of_user()
+    folders = open_model(father, known), open_model(mother, known)
     for warning in require_compatible(*folders):
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     return aligned(*folders)

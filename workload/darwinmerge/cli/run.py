@@ -17,7 +17,7 @@ from darwinmerge.pipeline.claim import held
 from darwinmerge.pipeline.plan import plan
 from darwinmerge.pipeline.runner import Runner
 from darwinmerge.report.lines import title
-from darwinmerge.store import layout, open_store
+from darwinmerge.store import open_store
 
 EPILOG = """
 \b
@@ -52,17 +52,14 @@ def run(path: Path, workers: int, device: str, dry_run: bool, as_json: bool, deb
     if dry_run:
         click.echo(_dry(path, experiment))
         return
-    from darwinmerge.report.summary import build
-    from darwinmerge.report.table import as_text, render
+    from darwinmerge.report.table import keep, render
 
     console = Console(stderr=as_json)
     with Terminal(experiment, console) as view:
         runner = Runner(experiment, workers, view)
         outcome = runner.run()
     store = open_store(experiment.where.store)
-    summary = build(experiment, runner.results, store)
-    layout.replace_view(store, layout.SUMMARY, summary.model_dump_json(by_alias=True, indent=1).encode())
-    layout.replace_view(store, layout.SUMMARY_TEXT, as_text(summary).encode())
+    summary = keep(experiment, runner.results, store)
     console.print(render(summary))
     if as_json:
         click.echo(summary.model_dump_json(by_alias=True, indent=1))

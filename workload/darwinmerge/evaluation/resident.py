@@ -17,8 +17,8 @@ from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.names import outside_text, spellings
 from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.harness import quiet
-from darwinmerge.merge.arithmetic import merged_tensor
-from darwinmerge.merge.recipe import Recipe
+from darwinmerge.merge.arithmetic import merged_tensors
+from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.pipeline.tasks import Terms
 
 
@@ -32,16 +32,16 @@ class Resident:
             BadInput: the model's weights are not those of its file.
         """
         quiet()
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is on disk: nothing is to be fetched
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is at hand: nothing is to be fetched from the hub
         from lm_eval.models.huggingface import HFLM
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         torch.set_num_threads(terms.threads)
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(father.path, dtype=terms.dtype, trust_remote_code=False)
+            model = load(father, terms.dtype)
             tokenizer: Any = AutoTokenizer.from_pretrained(father.path, trust_remote_code=False)
         except (ValueError, OSError, KeyError) as error:
-            raise BadInput(f"{father.path}: transformers can't load it: {error}") from error
+            raise BadInput(f"{father}: transformers can't load it: {error}") from error
         self._model = model.to(device).eval()
         self._names = name_map(father, self._model.state_dict())
         self._weights = dict(self._model.state_dict())
@@ -55,12 +55,10 @@ class Resident:
             return
         self.recipe = ""  # whatever happens in between is no recipe's child
         with torch.no_grad():
-            for decision in recipe.decisions:
-                target = self._names.get(decision.name)
-                if target is None or (decision.account == "identical" and father.info(decision.name).dtype == "BF16"):
-                    continue  # it never changes; what `merge.dtype` casts may
-                bits, dtype = merged_tensor(decision, recipe, father, mother)
-                weight = self._weights[target]
+            wanted = [decision for decision in recipe.decisions if self._changes(decision, father)]
+            tensors = merged_tensors(wanted, recipe, father, mother)
+            for decision, (bits, dtype) in zip(wanted, tensors, strict=True):
+                weight = self._weights[self._names[decision.name]]
                 weight.copy_(as_torch(bits, dtype).view(weight.shape))
         self.recipe = recipe.id
 
@@ -70,21 +68,50 @@ class Resident:
             return
         self.recipe = ""
         with torch.no_grad():
-            for name, target in self._names.items():
+            for (name, target), bits in zip(self._names.items(), child.whole(self._names), strict=True):
                 weight = self._weights[target]
-                weight.copy_(as_torch(child.bits(name), child.info(name).dtype).view(weight.shape))
+                weight.copy_(as_torch(bits, child.info(name).dtype).view(weight.shape))
         self.recipe = recipe
 
+    def _changes(self, decision: Decision, father: ModelFolder) -> bool:
+        """Whether a tensor of the model may differ from one child to the next; what `merge.dtype` casts may."""
+        still = decision.account == "identical" and father.info(decision.name).dtype == "BF16"
+        return decision.name in self._names and not still
+
     def _verify(self, father: ModelFolder) -> None:
-        for name, target in self._names.items():
+        for (name, target), bits in zip(self._names.items(), father.whole(self._names), strict=True):
             weight = self._weights[target]
-            expected = as_torch(father.bits(name), father.info(name).dtype).to(weight.dtype)
+            expected = as_torch(bits, father.info(name).dtype).to(weight.dtype)
             found = weight.detach().cpu().reshape(-1)
             if found.shape != expected.shape or not torch.equal(_words(found), _words(expected)):
                 raise BadInput(
-                    f"{father.path}: transformers' {type(self._model).__name__} doesn't hold tensor {name} as the file "
+                    f"{father}: transformers' {type(self._model).__name__} doesn't hold tensor {name} as the file "
                     f"has it (looked for at {target}); this architecture can't be scored in memory yet"
                 )
+
+
+def load(folder: ModelFolder, dtype: str) -> Any:
+    """transformers' model of a folder, wherever it lies: it gets the weights as tensors, and only the rest as files.
+
+    Raises:
+        ValueError, OSError, KeyError: transformers can't load it.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    auto: Any = AutoModelForCausalLM
+    config = AutoConfig.from_pretrained(folder.path, trust_remote_code=False)
+    with torch.device("meta"):  # no weights: which class it is, and the part of the config that is this class's
+        skeleton = auto.from_config(config, trust_remote_code=False)
+    weights = {}
+    for name, bits in zip(folder.tensors, folder.whole(folder.tensors), strict=True):
+        info = folder.info(name)
+        # In memory of torch's own: how an array is aligned may change the last bits of a product.
+        weights[name] = as_torch(bits, info.dtype).view(info.shape).clone()
+    told = (folder.path / "generation_config.json").exists()
+    generation = GenerationConfig.from_pretrained(folder.path) if told else None
+    return type(skeleton).from_pretrained(
+        None, config=skeleton.config, state_dict=weights, generation_config=generation, dtype=dtype
+    )
 
 
 def name_map(father: ModelFolder, weights: dict[str, Any]) -> dict[str, str]:
@@ -99,17 +126,17 @@ def name_map(father: ModelFolder, weights: dict[str, Any]) -> dict[str, str]:
         if target is not None:
             names[name] = target
         elif not outside_text(name):
-            raise BadInput(f"{father.path}: the model that transformers builds has no tensor {name}")
+            raise BadInput(f"{father}: the model that transformers builds has no tensor {name}")
     storages = {weights[target].data_ptr() for target in names.values()}
     missing = [name for name, w in weights.items() if name not in names.values() and w.data_ptr() not in storages]
     if missing:
-        raise BadInput(f"{father.path}: no tensor in the file for the model's {', '.join(sorted(missing)[:5])}")
+        raise BadInput(f"{father}: no tensor in the file for the model's {', '.join(sorted(missing)[:5])}")
     return names
 
 
 def as_torch(bits: Bits, dtype: str) -> torch.Tensor:
     """A flat tensor over numpy elements; BF16 from its uint16 bits."""
-    array = np.array(bits)  # torch warns of read-only maps
+    array = np.require(bits, requirements="W")  # a copy of what is read-only: torch warns of it
     return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16) if dtype == "BF16" else torch.from_numpy(array)
 
 

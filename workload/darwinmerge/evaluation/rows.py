@@ -63,15 +63,15 @@ def partition(
     families = _families([*search, *verdict])
     judged = _ordered(verdict, families, seed)
     shared = bool({row.split for row in search} & {row.split for row in verdict})
-    wanted = task.verdict.n if isinstance(task.verdict.n, int) else len(judged)
-    if task.verdict.n == "Half" or (shared and task.verdict.n == "All"):
+    wanted = task.verdict.rows if isinstance(task.verdict.rows, int) else len(judged)
+    if task.verdict.rows == "Half" or (shared and task.verdict.rows == "All"):
         wanted = len(judged) // 2
     chosen = judged[:wanted]
     taken = {families[_key(row)] for row in chosen}
     left = [row for row in _ordered(search, families, seed) if families[_key(row)] not in taken]
 
     again = task.search.fresh if isinstance(task.search.fresh, int) else None
-    n = task.search.n if isinstance(task.search.n, int) else max(1, len(left) - (again or 0))
+    n = task.search.rows if isinstance(task.search.rows, int) else max(1, len(left) - (again or 0))
     asked = {families[_key(row)] for row in left[:n]}
     fresh = [row for row in left[n:] if families[_key(row)] not in asked][: again or n]
     if again is None and len(fresh) < n:

@@ -83,7 +83,7 @@ def evaluation_questions(evaluation: Evaluation, generations: int, candidates: i
     """Questions that a whole run asks, or None where the manifest leaves the number of rows to the data set."""
     total = 0
     for task in evaluation.tasks:
-        n, fresh, verdict = task.search.n, task.search.fresh, task.verdict.n
+        n, fresh, verdict = task.search.rows, task.search.fresh, task.verdict.rows
         if not isinstance(n, int) or not isinstance(verdict, int):
             return None
         again = n if fresh == "Same" else fresh

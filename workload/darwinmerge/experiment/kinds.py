@@ -8,7 +8,10 @@ vision towers and multi-token-prediction heads included.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic_core import SchemaError
 
 from darwinmerge.experiment.types import Frozen
 
@@ -18,11 +21,24 @@ Gene = Literal["ratio", "attn", "ffn", "embed", "density_a", "density_b"]
 GENE_OF_KIND: dict[str, Gene] = {"attention": "attn", "ffn": "ffn", "embedding": "embed"}
 
 
+def _pattern(pattern: str) -> str:
+    """A pattern that Python can search for, within the grammar of RE2 and Rust: no lookaround, no back-references.
+
+    An API server checks patterns by RE2, and a manifest is to mean the same wherever it is read.
+    """
+    try:
+        re.compile(pattern)
+        TypeAdapter(Annotated[str, Field(pattern=pattern)])
+    except (re.error, SchemaError) as error:
+        raise ValueError(f"not a regular expression: {str(error).splitlines()[-1].removeprefix('error: ')}") from None
+    return pattern
+
+
 class KindRule(Frozen):
     """Names that match `pattern` are tensors of `kind`."""
 
-    pattern: str
-    """A regular expression searched for anywhere in the tensor's name."""
+    pattern: Annotated[str, Field(max_length=256), AfterValidator(_pattern)]
+    """A regular expression searched for anywhere in the tensor's name; without lookaround and back-references."""
     kind: Kind
     """What such a tensor is; attention, ffn and embedding have a gene of their own, all others take `ratio`."""
 

@@ -6,9 +6,10 @@ file: no parents, no network, no torch.
 
 import difflib
 import json
+import re
 import types
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,12 +18,15 @@ from pydantic_core import ErrorDetails
 
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.manifest import Manifest
+from darwinmerge.experiment.types import NUMBERS_ONLY
+
+M = TypeVar("M", bound=Manifest)
 
 ROUNDS = 8  # of taking mistakes out and looking again
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without the two surprises that hurt here: duplicate keys, and dates."""
+    """YAML without the three surprises that hurt here: duplicate keys, dates, and a 1e-3 that is a text."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -41,10 +45,13 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
 
 
-def load(path: Path) -> Manifest:
-    """The manifest in the file `path`.
+def load(path: Path, model: type[Manifest] = Manifest) -> Manifest:
+    """The manifest in the file `path`; `model` may ask for more than the engine does.
 
     Raises:
         BadConfiguration: the file can't be read, or isn't a valid manifest; the message lists every mistake.
@@ -53,10 +60,10 @@ def load(path: Path) -> Manifest:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfiguration(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    return parse(text, str(path))
+    return parse(text, str(path), model)
 
 
-def parse(text: str, source: str = "manifest") -> Manifest:
+def parse(text: str, source: str = "manifest", model: type[Manifest] = Manifest) -> Manifest:
     """The manifest in `text`; see `load`."""
     try:
         documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
@@ -66,19 +73,30 @@ def parse(text: str, source: str = "manifest") -> Manifest:
         raise BadConfiguration(f"{source}: {error}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise BadConfiguration(f"{source}: expected one YAML document with a DarwinMerge, found {len(documents)}")
+    return check(documents[0], source, model)
+
+
+def check(document: dict[str, Any], source: str, model: type[M]) -> M:
+    """The manifest that `document` is; see `load`."""
     try:
-        document = json.dumps(documents[0], default=str)
+        text = json.dumps(document, default=str)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadConfiguration(f"{source}: it holds what JSON can't say: {error}") from None
     try:
-        return Manifest.model_validate_json(document, strict=True, by_alias=True, by_name=False)
+        return _validated(text, model)
     except ValidationError as error:
-        lines = sorted(dict.fromkeys(_line(details) for details in _all_mistakes(json.loads(document), error)))
+        mistakes = _all_mistakes(json.loads(text), error, model)
+        lines = sorted(dict.fromkeys(_line(details, model) for details in mistakes))
         many = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise BadConfiguration("\n  ".join([f"{source}: {many}", *lines])) from None
 
 
-def _all_mistakes(document: Any, error: ValidationError) -> list[ErrorDetails]:
+def _validated(text: str, model: type[M]) -> M:
+    context = {NUMBERS_ONLY: model.numbers_only}
+    return model.model_validate_json(text, strict=True, context=context, by_alias=True, by_name=False)
+
+
+def _all_mistakes(document: Any, error: ValidationError, model: type[Manifest]) -> list[ErrorDetails]:
     """The mistakes of a document, those included that only show once others are out of the way.
 
     Checks of two fields run only where both are right; so what is wrong is taken out, and the rest looked at again.
@@ -92,7 +110,7 @@ def _all_mistakes(document: Any, error: ValidationError) -> list[ErrorDetails]:
             break
         taken |= places
         try:
-            Manifest.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
+            _validated(json.dumps(document), model)
             break
         except ValidationError as further:
             found += [details for details in _telling(further) if _path(details["loc"])[1] not in taken]
@@ -122,12 +140,12 @@ def _telling(error: ValidationError) -> list[ErrorDetails]:
     return [d for d in found if d["type"] != "too_short" or not inside(d["loc"])]
 
 
-def _line(details: ErrorDetails) -> str:
+def _line(details: ErrorDetails, model: type[Manifest]) -> str:
     path, location = _path(details["loc"])
     found = _shown(details["input"])
     match details["type"]:
         case "extra_forbidden":
-            allowed = sorted(_fields(location[:-1]))
+            allowed = sorted(_fields(location[:-1], model))
             near = difflib.get_close_matches(str(location[-1]), allowed, 1, 0.6)
             hint = f"did you mean '{near[0]}'? " if near else ""
             return f"{path}: unknown field; {hint}allowed: {', '.join(allowed)}"
@@ -162,9 +180,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields(loc: tuple[int | str, ...]) -> list[str]:
+def _fields(loc: tuple[int | str, ...], manifest: type[Manifest]) -> list[str]:
     """Names that are allowed at `loc`."""
-    model: Any = Manifest
+    model: Any = manifest
     for part in loc:
         if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
             names = {info.alias or to_camel(name): info.annotation for name, info in model.model_fields.items()}

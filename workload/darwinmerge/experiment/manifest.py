@@ -7,12 +7,12 @@ two fields stand in the smallest type that holds both, so that all mistakes of a
 """
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from darwinmerge.experiment.kinds import DEFAULT_KINDS, KindRule
-from darwinmerge.experiment.types import Count, Frozen, NotNegative, Number, Positive, Share
+from darwinmerge.experiment.types import DECIMAL, Count, Frozen, NotNegative, Positive, PositiveShare, Share
 
 SCHEMES = ("file", "s3", "hf", "pvc")
 MAX_CANDIDATES = 48  # of one generation: its genomes must fit into a 4 KiB termination message
@@ -29,15 +29,7 @@ def _uri(uri: str) -> str:
     return uri
 
 
-def _pattern(rules: tuple[KindRule, ...]) -> tuple[KindRule, ...]:
-    for rule in rules:
-        try:
-            re.compile(rule.pattern)
-        except re.error as error:
-            raise ValueError(f"'{rule.pattern}' is not a regular expression: {error}") from None
-    return rules
-
-
+SIZE = r"^(0*[1-9][0-9]*) ?([KMGT]i?)?B?$"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -47,11 +39,10 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: it is none of these, or zero.
     """
-    found = re.fullmatch(r"(\d+)\s*([KMGT]i?)?B?", text.strip())
-    size = int(found.group(1)) * _UNITS[found.group(2) or ""] if found else 0
-    if size <= 0:
+    found = re.fullmatch(SIZE, text)
+    if not found:
         raise ValueError("not a size; write for example 5GB, 500MB or 2GiB")
-    return size
+    return int(found.group(1)) * _UNITS[found.group(2) or ""]
 
 
 def _size(text: str) -> str:
@@ -60,7 +51,8 @@ def _size(text: str) -> str:
 
 
 Uri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_uri)]
-Size = Annotated[str, AfterValidator(_size)]
+Size = Annotated[str, Field(max_length=32, json_schema_extra={"pattern": SIZE}), AfterValidator(_size)]
+Word = Annotated[str, Field(max_length=256)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -107,7 +99,7 @@ class Mri(Frozen):
     """Share of the diagnosis in a tensor's final ratio; the genome has the rest. 0 and 1 are useful ablations."""
     bins: Annotated[int, Field(ge=2, le=65536)] = 256
     """Bins of the histogram whose entropy is taken, over the tensor's own minimum to maximum."""
-    entropy_base: Annotated[Number, Field(gt=1)] = 2.0
+    entropy_base: Annotated[float, Field(gt=1, allow_inf_nan=False), DECIMAL] = 2.0
     """Base of the entropy's logarithm; 2 gives bits."""
     score: Score = Score()
     """Weights of the three figures in a tensor's score."""
@@ -117,8 +109,9 @@ class Mri(Frozen):
     min_spread: Share = 0.01
     """Below this spread of the prescriptions (their size-weighted standard deviation over tensors that differ) the
     diagnosis is called not informative."""
-    kinds: Annotated[tuple[KindRule, ...], Field(max_length=64), AfterValidator(_pattern)] = DEFAULT_KINDS
-    """Kinds of tensors by name, first match wins; it decides which gene speaks for a tensor."""
+    kinds: Annotated[tuple[KindRule, ...], Field(max_length=64)] = DEFAULT_KINDS
+    """Kinds of tensors by name, first match wins; it decides which gene speaks for a tensor. Default: the naming of
+    Llama, Qwen and their relatives."""
 
 
 class Range(Frozen):
@@ -164,16 +157,16 @@ class Fitness(Frozen):
     """Weight of density: how close density_b is to `targetDensity`."""
     target_spread: Positive = 0.05
     """The standard deviation of final ratios that differentiation likes best."""
-    target_density: Annotated[Positive, Field(le=1)] = 0.8
+    target_density: PositiveShare = 0.8
     """The density that the density term likes best."""
 
 
 class Breeding(Frozen):
     """How Genetic makes a generation: from two of the best genomes so far by SLERP, then Gaussian mutation."""
 
-    parents: Annotated[Positive, Field(le=1)] = 0.5
+    parents: PositiveShare = 0.5
     """How many of the best genomes measured so far are parents, as a share of a generation; always at least two."""
-    decay: Annotated[Positive, Field(le=1)] = 0.9
+    decay: PositiveShare = 0.9
     """The mutation's step begins at `sigma0` and is multiplied by this after each generation of children."""
 
 
@@ -264,36 +257,36 @@ class Evolution(Frozen):
 class SearchRows(Frozen):
     """Rows that the search may see."""
 
-    splits: Annotated[tuple[str, ...], Field(max_length=3)] = ()
+    splits: Annotated[tuple[Word, ...], Field(max_length=3)] = ()
     """Splits of the task's data set, by its own names; default: training and validation where the task has them,
     else the test split, of which the verdict's rows are first taken out."""
-    n: Count | Literal["All"] = "All"
+    rows: Count | Literal["All"] = "All"
     """How many rows score a candidate."""
     fresh: Count | Literal["Same"] = "Same"
-    """How many further rows score the finalists again; Same: as many as `n`, where that many are left."""
+    """How many further rows score the finalists again; Same: as many as `rows`, where that many are left."""
 
 
 class VerdictRows(Frozen):
     """Rows kept for the verdict, which the search never sees."""
 
-    split: str = ""
+    split: Word = ""
     """A split of the task's data set; default: test, else validation."""
-    n: Count | Literal["All", "Half"] = "All"
+    rows: Count | Literal["All", "Half"] = "All"
     """How many rows; All of the split where the search uses other splits, else Half of it."""
 
 
 class BenchmarkTask(Frozen):
     """One lm-eval task."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,95}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=96)]
     """The task's name as lm-eval knows it, or as a YAML file in `evaluation.taskFolder` declares it."""
-    metric: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+,[A-Za-z0-9_-]+$")] = "acc,none"
+    metric: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+,[A-Za-z0-9_-]+$", max_length=128)] = "acc,none"
     """The metric's key as lm-eval writes it, for example `acc_norm,none`; a mean over questions within 0..1."""
     weight: Positive = 1.0
     """Weight of this task in the fitness and in the verdict."""
     num_fewshot: Annotated[int, Field(ge=0, le=64)] = 0
     """Examples before each question; never taken from verdict rows."""
-    group_by: str = ""
+    group_by: Word = ""
     """A column: rows with an equal value in it stay on one side of the partition between search and verdict."""
     search: SearchRows = SearchRows()
     """Rows for the search."""
@@ -306,7 +299,7 @@ class Evaluation(Frozen):
 
     tasks: Annotated[tuple[BenchmarkTask, ...], Field(min_length=1, max_length=16)]
     """The benchmark."""
-    task_folder: str = ""
+    task_folder: Annotated[str, Field(max_length=1024)] = ""
     """A folder with lm-eval task YAML of your own, relative to the manifest; lm-eval's tasks are known besides."""
     finalists: Annotated[int, Field(ge=1, le=16)] = 3
     """The best candidates are scored again on fresh search rows, and the winner is chosen on all their rows."""
@@ -318,7 +311,7 @@ class Evaluation(Frozen):
     """Questions that are scored and stored together; an interrupted evaluation goes on after its last chunk."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     """CPU threads of a worker; part of the experiment, because threads move log-likelihoods."""
-    alpha: Annotated[Positive, Field(lt=0.5)] = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=0.5), DECIMAL] = 0.05
     """Level of the verdict's two-sided test."""
 
     @model_validator(mode="after")
@@ -333,11 +326,11 @@ class Evaluation(Frozen):
 class Health(Frozen):
     """Phase 3: the child's layers beside its parents'."""
 
-    interference: Annotated[Number, Field(gt=1)] = 1.1
+    interference: Annotated[float, Field(gt=1, allow_inf_nan=False), DECIMAL] = 1.1
     """A layer whose importance exceeds this multiple of the greater parent's is flagged Interference."""
-    displacement: Annotated[Number, Field(ge=1)] = 4.0
+    displacement: Annotated[float, Field(ge=1, allow_inf_nan=False), DECIMAL] = 4.0
     """A layer that lies further from Father than this multiple of Mother's distance from him is flagged Displaced."""
-    function_loss: Annotated[Positive, Field(lt=1)] = 0.9
+    function_loss: Annotated[float, Field(gt=0, lt=1), DECIMAL] = 0.9
     """A layer whose importance is below this multiple of the lesser parent's is flagged FunctionLoss."""
 
 
@@ -404,6 +397,7 @@ class Metadata(Frozen):
 class Manifest(Frozen):
     """A DarwinMerge manifest."""
 
+    numbers_only: ClassVar[bool] = False  # whether "0.7" is a mistake where 0.7 is meant
     api_version: Literal["darwinmerge.io/v1alpha1"]
     """darwinmerge.io/v1alpha1"""
     kind: Literal["DarwinMerge"]

@@ -3,7 +3,7 @@
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic.alias_generators import to_camel
 
 
@@ -15,9 +15,12 @@ class Frozen(BaseModel):
     )
 
 
-def _decimal(value: Any) -> Any:
-    """A number, or a string that is one: Kubernetes discourages floats, so manifests may write "0.7"."""
-    if isinstance(value, str):
+NUMBERS_ONLY = "numbers only"  # in a validation's context: decimals may not be strings
+
+
+def _decimal(value: Any, info: ValidationInfo) -> Any:
+    """A number, or a string that is one: templates quote what they fill in, so manifests may write "0.7"."""
+    if isinstance(value, str) and not (info.context or {}).get(NUMBERS_ONLY):
         try:
             number = Decimal(value)
         except InvalidOperation:
@@ -28,8 +31,9 @@ def _decimal(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_decimal), Field(allow_inf_nan=False)]
-Share = Annotated[float, BeforeValidator(_decimal), Field(ge=0, le=1)]
-NotNegative = Annotated[float, BeforeValidator(_decimal), Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, BeforeValidator(_decimal), Field(gt=0, allow_inf_nan=False)]
+DECIMAL = BeforeValidator(_decimal)  # stands last, after the bounds: a schema shows only bounds of the float itself
+Share = Annotated[float, Field(ge=0, le=1), DECIMAL]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), DECIMAL]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), DECIMAL]
+PositiveShare = Annotated[float, Field(gt=0, le=1), DECIMAL]
 Count = Annotated[int, Field(ge=1)]

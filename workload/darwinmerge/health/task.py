@@ -26,7 +26,7 @@ def health(inputs: HealthInputs, place: Place) -> tuple[HealthSummary, tuple[Ref
     child = open_model(f"{place.store.uri}/{layout.child(inputs.recipe)}".rstrip("/"))
     weights = {name: sha for name, sha in child.file_digests.items() if name.endswith(".safetensors")}
     if digest(weights) != inputs.weights:
-        raise BadInput(f"{child.path}: its weights were changed after they were exported; delete it and run again")
+        raise BadInput(f"{child}: its weights were changed after they were exported; delete it and run again")
 
     def tell(done: int, total: int) -> None:
         place.tell(done, total)
@@ -55,10 +55,10 @@ def examine(
     """
     missing = [row.name for row in rows if row.name not in child.tensors]
     if missing:
-        raise BadInput(f"{child.path}: not a child of these parents: it lacks {', '.join(missing[:5])}")
+        raise BadInput(f"{child}: not a child of these parents: it lacks {', '.join(missing[:5])}")
     figures, lie = {}, {}
     for done, row in enumerate(rows, 1):
-        figures[row.name] = measure(child.bits(row.name), child.info(row.name).dtype, mri)
+        figures[row.name] = measure(child.elements(row.name), mri, child.files.threads)
         found = distances(row.name, child, *parents) if not figures[row.name].non_finite else None
         if found:
             lie[row.name] = Distances(child=rounded(found.child), mother=rounded(found.mother))

@@ -3,26 +3,24 @@
 float32, each operation rounded on its own: d = B - A; d = d x coefficient; C = A + d where the mask keeps, else
 A; one rounding to the output dtype. No fused multiply-add and no lerp: they change one bit in a hundred. The
 kernel fuses mask and arithmetic over BF16 bits; `reference` is the same in numpy, for all dtypes, and the tests
-hold the two equal. A tensor is cut into blocks that are merged on all cores; the mask goes by index, so the cuts
-don't show.
+hold the two equal. A tensor is cut into blocks, each read and merged by one thread of many; the mask goes by index,
+so the cuts don't show.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits, convert, narrow, widen
-from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.folder import ModelFolder, blocks, threads
 from darwinmerge.checkpoint.header import TensorInfo
 from darwinmerge.merge import mask
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.merge.source import source_reference
-from darwinmerge.parallel import in_order
-
-BLOCK = 1 << 20  # elements merged at a time: a few MB, whatever the tensor
+from darwinmerge.parallel import in_groups
 
 
 def reference(
@@ -62,24 +60,31 @@ def child_info(decision: Decision, recipe: Recipe, father: ModelFolder, mother: 
     return replace(info, dtype="BF16", stop=info.start + info.size * DTYPES["BF16"].size)
 
 
-def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> Iterator[Job]:
-    """The child's tensor, flat, in jobs of a block each: merged, or copied from the parent that the decision names."""
+def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> list[Job]:
+    """The child's tensor, flat, in jobs of a block each, at least one, which read what they need of the parents.
+
+    It is merged, or copied from the parent that the decision names.
+    """
     name, out = decision.name, child_info(decision, recipe, father, mother).dtype
     if decision.account != "merged":
         source = mother if decision.source == "mother" else father
-        copied, dtype = source.bits(name), source.info(name).dtype
-        for start in range(0, len(copied), BLOCK):
-            yield partial(_copied, copied[start : start + BLOCK], dtype, out)
-        return
-    a, b = father.bits(name), mother.bits(name)
+        copied, dtype = source.elements(name), source.info(name).dtype
+
+        def copy(part: slice) -> Bits:
+            return np.ascontiguousarray(convert(copied[part], dtype, out))
+
+        return [partial(copy, part) for part in blocks(copied)]
+    a, b = father.elements(name), mother.elements(name)
     dtypes = father.info(name).dtype, mother.info(name).dtype
     coefficient = np.float32(recipe.coefficient(decision))
     key = mask.key_of(recipe.seed, "b", name)
     keep_below = mask.threshold(recipe.density_of(decision))
     merge = _source if recipe.arithmetic == "Source" else _float32
-    for start in range(0, len(a), BLOCK):
-        of_a, of_b = a[start : start + BLOCK], b[start : start + BLOCK]
-        yield partial(merge, of_a, of_b, dtypes, coefficient, key, keep_below, start, out)
+
+    def block(part: slice) -> Bits:
+        return merge(a[part], b[part], dtypes, coefficient, key, keep_below, part.start, out)
+
+    return [partial(block, part) for part in blocks(a, b)]
 
 
 def _float32(
@@ -113,12 +118,10 @@ def _source(
     return source_reference(a, b, dtypes, coefficient, mask.kept(start, start + len(a), key, keep_below), out)
 
 
-def _copied(bits: Bits, dtype: str, out: str) -> Bits:
-    return np.ascontiguousarray(convert(bits, dtype, out))
-
-
-def merged_tensor(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> tuple[Bits, str]:
-    """The child's tensor, flat, and its dtype."""
-    dtype = child_info(decision, recipe, father, mother).dtype
-    blocks = list(in_order(jobs(decision, recipe, father, mother)))
-    return np.concatenate(blocks or [np.empty(0, DTYPES[dtype].bits)]), dtype
+def merged_tensors(
+    decisions: Sequence[Decision], recipe: Recipe, father: ModelFolder, mother: ModelFolder
+) -> Iterator[tuple[Bits, str]]:
+    """The child's tensors, flat, and their dtypes, one after the other; the next ones are merged meanwhile."""
+    work = (jobs(decision, recipe, father, mother) for decision in decisions)
+    for decision, found in zip(decisions, in_groups(work, threads(father, mother)), strict=True):
+        yield np.concatenate(found), child_info(decision, recipe, father, mother).dtype

@@ -5,22 +5,26 @@ on the file format that carries them.
 """
 
 import io
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from copy import deepcopy
+from functools import partial, reduce
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from darwinmerge.canonical import digest_lines, rounded
 from darwinmerge.checkpoint.dtypes import DTYPES, same_bytes
-from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.folder import ModelFolder, blocks, threads
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.kinds import kind_of, layer_of
 from darwinmerge.experiment.manifest import Mri
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.mri.figures import Figures, measure
-from darwinmerge.parallel import in_order
+from darwinmerge.mri.figures import Figures, Tally, empty_tally, tally_of
+from darwinmerge.parallel import cut, in_order
 
+Who = Literal["father", "mother"]
 Presence = Literal["both", "identical", "only-in-father", "only-in-mother", "not-a-weight"]
 
 
@@ -65,55 +69,107 @@ def names_of(father: ModelFolder, mother: ModelFolder) -> list[str]:
 
 
 def diagnose(father: ModelFolder, mother: ModelFolder, settings: Mri) -> Iterator[TensorRow]:
-    """Rows of the MRI table, in order of names; tensors are measured on all cores.
+    """Rows of the MRI table, in order of names; tensors are measured in pieces, on as many threads as pay.
+
+    Every byte of a tensor is read once, and once more where its dtype has more than 16 bits.
 
     Raises:
-        BadInput: a tensor has different shapes in the parents.
+        BadInput: a tensor has different shapes in the parents, or a parent changed while it was read.
     """
-    yield from in_order(partial(_row, name, father, mother, settings) for name in names_of(father, mother))
+    pairs = [_Pair(name, father, mother) for name in names_of(father, mother)]
+    jobs = (job for pair in pairs for job in pair.jobs(settings))
+    with closing(in_order(jobs, threads(father, mother))) as found:
+        for pair in pairs:
+            if len(pair.pieces) == 1:
+                yield next(found)
+            else:
+                yield pair.row(settings, reduce(_Look.joined, islice(found, len(pair.pieces))))
 
 
-def _row(name: str, father: ModelFolder, mother: ModelFolder, settings: Mri) -> TensorRow:
-    a = father.info(name) if name in father.tensors else None
-    b = mother.info(name) if name in mother.tensors else None
-    info = a or b
-    assert info is not None
-    if a and b and a.shape != b.shape:
-        raise BadInput(
-            f"tensor {name}: father has shape {a.shape}, mother {b.shape}; parents must be fine-tunes of one base"
+class _Look(NamedTuple):
+    """What one pass over a piece of a tensor gives."""
+
+    tallies: tuple[Tally, ...]  # of Father, of Mother; of the one that has it where only one has
+    same: bool  # both have it, and have the same bytes
+
+    def joined(self, later: "_Look") -> "_Look":
+        pairs = zip(self.tallies, later.tallies, strict=True)
+        return _Look(tuple(one.joined(other) for one, other in pairs), self.same and later.same)
+
+
+class _Pair:
+    """A tensor of either parent, or of both."""
+
+    def __init__(self, name: str, father: ModelFolder, mother: ModelFolder) -> None:
+        both: tuple[tuple[Who, ModelFolder], ...] = (("father", father), ("mother", mother))
+        self.name = name
+        self.holders = {who: folder for who, folder in both if name in folder.tensors}
+        self.infos = [folder.info(name) for folder in self.holders.values()]
+        if len({info.shape for info in self.infos}) > 1:
+            raise BadInput(
+                f"tensor {name}: father has shape {self.infos[0].shape}, mother {self.infos[1].shape}; "
+                "parents must be fine-tunes of one base"
+            )
+        self.weight = all(DTYPES[info.dtype].weight for info in self.infos)
+        steps = [folder.files.piece // DTYPES[folder.info(name).dtype].size for folder in self.holders.values()]
+        self.pieces = cut(slice(0, self.infos[0].size if self.weight else 0), min(steps))
+
+    def jobs(self, settings: Mri) -> list[Callable[[], Any]]:
+        """What is to be done: the row itself where there is one piece, else a look at each."""
+        if len(self.pieces) == 1:
+            return [lambda: self.row(settings, self.look(self.pieces[0]))]
+        return [partial(self.look, piece) for piece in self.pieces]
+
+    def look(self, piece: slice) -> _Look:
+        """Read a piece once; where it is the same in both, Mother's tally is Father's."""
+        elements = [folder.elements(self.name) for folder in self.holders.values()]
+        if len(elements) == 1:
+            return _Look((tally_of(elements[0], piece),), False)
+        one, other = elements
+        same = one.dtype == other.dtype
+        of_father, of_mother = empty_tally(one.dtype), empty_tally(other.dtype)
+        for read in blocks(one, other, within=piece):
+            a, b = one[read], other[read]
+            if same and not same_bytes(a, b):
+                same, of_mother = False, of_mother if read.start == piece.start else deepcopy(of_father)
+            of_father.add(a)
+            if not same:
+                of_mother.add(b)
+        return _Look((of_father, of_father if same else of_mother), same)
+
+    def row(self, settings: Mri, look: _Look) -> TensorRow:
+        """The table's row, from what all pieces together gave."""
+        measured: dict[Who, Figures] = {}
+        if self.weight:
+            for (who, folder), tally in zip(self.holders.items(), look.tallies, strict=True):
+                again = look.same and who == "mother"
+                measured[who] = measured["father"] if again else _measured(folder, self.name, tally, settings)
+        father, mother = measured.get("father", Figures()), measured.get("mother", Figures())
+        ratio_b, flag = prescription(father, mother, settings) if len(measured) == 2 else (0.5, "")
+        return TensorRow(
+            name=self.name,
+            kind=kind_of(self.name, settings.kinds),
+            layer=layer_of(self.name),
+            shape=self.infos[0].shape,
+            dtype=self.infos[0].dtype,
+            presence=self._presence(look),
+            only="" if len(self.holders) == 2 else next(iter(self.holders)),
+            father=father,
+            mother=mother,
+            ratio_b=ratio_b,
+            flag=flag,
         )
-    presence: Presence
-    if not DTYPES[info.dtype].weight or (b is not None and not DTYPES[b.dtype].weight):
-        presence = "not-a-weight"
-    elif a is None or b is None:
-        presence = "only-in-father" if a else "only-in-mother"
-    elif a.dtype == b.dtype and same_bytes(father.bits(name), mother.bits(name)):
-        presence = "identical"
-    else:
-        presence = "both"
-    weight = presence != "not-a-weight"
-    of_father = _measured(father, name, settings) if a and weight else Figures()
-    of_mother = of_father
-    if presence in ("both", "only-in-mother"):
-        of_mother = _measured(mother, name, settings)
-    ratio_b, flag = prescription(of_father, of_mother, settings) if a and b and weight else (0.5, "")
-    return TensorRow(
-        name=name,
-        kind=kind_of(name, settings.kinds),
-        layer=layer_of(name),
-        shape=info.shape,
-        dtype=info.dtype,
-        presence=presence,
-        only="" if a and b else "father" if a else "mother",
-        father=of_father if a else Figures(),
-        mother=of_mother if b else Figures(),
-        ratio_b=ratio_b,
-        flag=flag,
-    )
+
+    def _presence(self, look: _Look) -> Presence:
+        if not self.weight:
+            return "not-a-weight"
+        if len(self.holders) == 1:
+            return "only-in-father" if "father" in self.holders else "only-in-mother"
+        return "identical" if look.same else "both"
 
 
-def _measured(folder: ModelFolder, name: str, settings: Mri) -> Figures:
-    figures = measure(folder.bits(name), folder.info(name).dtype, settings)
+def _measured(folder: ModelFolder, name: str, tally: Tally, settings: Mri) -> Figures:
+    figures = tally.figures(folder.elements(name), settings, folder.files.threads)
     return Figures(**{k: rounded(v) if isinstance(v, float) else v for k, v in figures.model_dump().items()})
 
 

@@ -35,7 +35,7 @@ def mri(inputs: MriInputs, place: Place) -> tuple[MriSummary, tuple[Ref, ...]]:
     require_finite(rows)
     if not any(row.presence == "both" for row in rows):
         raise BadInput(
-            f"father and mother don't differ in any tensor that both have; there is nothing to merge ({mother.path})"
+            f"father and mother don't differ in any tensor that both have; there is nothing to merge ({mother})"
         )
     digest = table_digest(rows)
     found = spread(rows)

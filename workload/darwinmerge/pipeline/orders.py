@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from darwinmerge.errors import ExitCode
-from darwinmerge.experiment.experiment import Bindings
+from darwinmerge.experiment.experiment import Bindings, Experiment
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.retention import Spent
 from darwinmerge.pipeline.tasks import Result, Task, TaskId
@@ -40,9 +40,12 @@ class Order(Frozen):
 class Orders(Frozen):
     """What a pod shall do, in this order."""
 
+    version: Literal[1] = 1  # of what passes between driver and pod; another one is refused
     where: Bindings
-    orders: tuple[Order, ...]
-    drop: Spent = ()  # recipes whose staged children nobody needs any more
+    claim: Experiment | None = None  # first of all, make the store this experiment's, or refuse another's
+    orders: tuple[Order, ...] = ()
+    drop: Spent = ()  # then, recipes whose staged children nobody needs any more
+    finish: Experiment | None = None  # last, leave the summary of this experiment, which has its outcome
 
 
 class Failure(Frozen):
@@ -56,6 +59,7 @@ class Failure(Frozen):
 class Message(Frozen):
     """What the pod did."""
 
+    version: Literal[1] = 1
     told: int = 0  # of the orders, from the first on: what this message tells of
     results: tuple[Result, ...] = ()  # theirs, in order; a merged part has none, nor has a task that isn't recalled
     failed: Failure | None = None

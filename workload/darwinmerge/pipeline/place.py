@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.errors import BadInput, Interrupted
@@ -48,7 +49,8 @@ class Place:
     def parents(self) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, opened once, their tensors by Father's names."""
         if self._parents is None:
-            self._parents = aligned(open_model(self.where.father), open_model(self.where.mother))
+            known = Digests(self.store)
+            self._parents = aligned(open_model(self.where.father, known), open_model(self.where.mother, known))
         return self._parents
 
     def pinned(self, pins: Pins) -> tuple[ModelFolder, ModelFolder]:
@@ -61,7 +63,7 @@ class Place:
         for who, folder, pin in (("father", father, pins.father), ("mother", mother, pins.mother)):
             if folder.pin != pin:
                 raise BadInput(
-                    f"{who} {folder.path} has changed since this run began (pin {folder.pin[:16]}, was {pin[:16]}); "
+                    f"{who} {folder} has changed since this run began (pin {folder.pin[:16]}, was {pin[:16]}); "
                     "restore it, or begin a new run in another store"
                 )
         return father, mother

@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 from darwinmerge.errors import DarwinError, ExitCode, Interrupted
+from darwinmerge.pipeline.claim import claim, held
 from darwinmerge.pipeline.log import Log
 from darwinmerge.pipeline.orders import Failure, Order, Orders, encode
 from darwinmerge.pipeline.place import Place
@@ -57,6 +58,8 @@ def work(orders: Orders, message: Path | None) -> ExitCode:
     code, text, store = ExitCode.OK, "", None
     try:
         store = open_store(orders.where.store)
+        if orders.claim:
+            claim(orders.claim, store)
         place = Place(orders.where, store, stop, log.progress)
         for one in orders.orders:
             now.append(one)
@@ -66,6 +69,10 @@ def work(orders: Orders, message: Path | None) -> ExitCode:
             answers.append(_do(one, place))
             log.say("done", seconds=log.seconds())
         drop(store, orders.drop)
+        if orders.finish:
+            from darwinmerge.report.table import keep
+
+            keep(orders.finish, held(orders.finish, store)[0], store)
     except Exception as error:
         code = exit_code(error)
         text = str(error) if isinstance(error, DarwinError) else f"{type(error).__name__}: {error}"

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from darwinmerge.pipeline.orders import Orders, encode
+from darwinmerge.errors import DarwinError
+from darwinmerge.pipeline.claim import claim
+from darwinmerge.pipeline.orders import Failure, Orders, encode
 from darwinmerge.pipeline.tasks import RESULT, Result, Task
 from darwinmerge.store import Store, layout, open_store
 
@@ -19,9 +21,18 @@ def recalled(store: Store, task: Task) -> Result | None:
 
 def recall(orders: Orders, message: Path | None) -> None:
     """Answer as many orders as one message holds, to the file `message`, or to stdout."""
-    store = open_store(orders.where.store)
-    answer = encode(recalled(store, order.task) for order in orders.orders)
+    answer, failure = b"", None
+    try:
+        store = open_store(orders.where.store)
+        if orders.claim:
+            claim(orders.claim, store)
+        answer = encode(recalled(store, order.task) for order in orders.orders)
+    except DarwinError as error:
+        failure = error
+        answer = encode((), Failure(task="", exit=error.code, message=str(error)))
     if message:
         message.write_bytes(answer)
     else:
         sys.stdout.write(answer.decode() + "\n")
+    if failure:
+        raise failure

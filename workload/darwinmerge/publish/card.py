@@ -32,7 +32,7 @@ look {verdict.looks} at these questions.
 - Genome: {genes}; mask seed {record.recipe.seed}, density {record.recipe.density:g}.
 - Tensors: {accounts}.
 - Health check: {health.status}{flagged}.
-- `darwin.json` records parents (SHA-256), recipe and versions: from them the same weights can be computed, bit for bit.
+- `darwin.json` records parents (SHA-256) and recipe: from them the same weights can be computed, bit for bit.
 """
 
 

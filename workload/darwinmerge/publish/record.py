@@ -28,7 +28,7 @@ class Record(Frozen):
     recipe_id: str  # SHA-256 of the recipe
     accounts: dict[Account, int]
     files: dict[str, str]  # SHA-256 of the child's weight files
-    versions: dict[str, str]
+    version: str  # of Darwin
 
 
 Told = tuple[Genome, Mixing, str]  # what a recipe came from: genome, mixing, digest of the MRI table
@@ -49,7 +49,7 @@ def record_of(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: To
         recipe_id=recipe.id,
         accounts=recipe.accounts(),
         files=files,
-        versions=versions(),
+        version=__version__,
     )
 
 
@@ -63,7 +63,6 @@ def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: 
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed the child."""
-    names = ("numpy", "numba")
-    found = {name: metadata.version(name) for name in names}
+    """Versions of what computed a child; they move none of its bits, so they are no part of the record."""
+    found = {name: metadata.version(name) for name in ("numpy", "numba")}
     return {"darwinmerge": __version__, "python": platform.python_version(), **found}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.folder import ModelFolder, threads
 from darwinmerge.checkpoint.header import build_header
 from darwinmerge.merge.arithmetic import child_info, jobs
 from darwinmerge.merge.recipe import Decision, Recipe
@@ -38,7 +38,7 @@ def content(shard: Shard, recipe: Recipe, father: ModelFolder, mother: ModelFold
     infos = [child_info(decision, recipe, father, mother) for decision in shard]
     yield build_header([(info.name, info.dtype, info.shape) for info in infos])
     work = (job for decision in shard for job in jobs(decision, recipe, father, mother))
-    for block in in_order(work):
+    for block in in_order(work, threads(father, mother)):
         yield block.view(np.uint8).data
 
 

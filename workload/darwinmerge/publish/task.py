@@ -14,6 +14,7 @@ from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
 from darwinmerge.publish.card import card
 from darwinmerge.publish.export import read_record
 from darwinmerge.publish.place import require_free
+from darwinmerge.publish.record import versions
 from darwinmerge.store import READ_SIZE, Ref, layout
 
 CARD = "README.md"
@@ -48,6 +49,7 @@ def _circumstances(title: str, files: list[str], place: Place) -> bytes:
         "mother": where.mother,
         "store": where.store,
         "output": where.output,
+        "versions": versions(),
         "files": files,
         "published": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -42,8 +42,8 @@ def write_child(
             ref = store.put_shard(folder + name, parts)
         files[name] = ref.sha256
         tell(before + sizes[number - 1], total)
-    for path in father.side_files():
-        store.create(folder + path.name, path.read_bytes())
+    for side in father.side_files():
+        store.create(folder + side, father.read(side))
     store.create(folder + record[0], record[1](files))
     store.create(folder + INDEX, index(shards, total))
     return files, total

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darwinmerge.checkpoint.folder import local_path
 from darwinmerge.evaluation.answers import Answers, read_answers
 from darwinmerge.evaluation.statistics import bootstrap_interval, mcnemar
 from darwinmerge.experiment.experiment import Experiment
@@ -24,6 +23,7 @@ from darwinmerge.pipeline.worker import Cost
 from darwinmerge.publish.record import Record
 from darwinmerge.search.genome import GENES
 from darwinmerge.store import Store, damaged, fetch_model, layout
+from darwinmerge.uri import file_path
 
 MODELS = ("father", "mother", "linear", "child")
 
@@ -186,11 +186,11 @@ def _pairs(answers: dict[tuple[str, str], Answers]) -> tuple[Pairs, ...]:
 def _child(experiment: Experiment, seen: Walk, store: Store) -> ChildFolder | None:
     if not seen.export:
         return None
-    inside = local_path(store.uri) / layout.child(seen.export.recipe).rstrip("/")
-    path = local_path(experiment.where.output) if seen.published and experiment.where.output else inside
+    inside = f"{store.uri}/{layout.child(seen.export.recipe)}".rstrip("/")
+    place = experiment.where.output if seen.published and experiment.where.output else inside
     files = fetch_model(store, layout.child(seen.export.recipe) + layout.CHILD_RECORD, Record).files
     return ChildFolder(
-        path=str(path),
+        path=str(file_path(place) or place),
         files=files,
         sha256=next(iter(files.values())) if len(files) == 1 else seen.export.weights,
         recipe=seen.export.recipe,

@@ -7,9 +7,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.pipeline.plan import Results
 from darwinmerge.pipeline.tasks import Comparison, VerdictSummary
 from darwinmerge.report.lines import sentence
-from darwinmerge.report.summary import RunSummary, TaskScore
+from darwinmerge.report.summary import RunSummary, TaskScore, build
+from darwinmerge.store import Store, layout
 
 NAMES = {"father": "Father", "mother": "Mother", "linear": "average", "child": "child"}
 
@@ -97,3 +100,11 @@ def as_text(summary: RunSummary, width: int = 120) -> str:
     with console.capture() as captured:
         console.print(render(summary))
     return captured.get()
+
+
+def keep(experiment: Experiment, results: Results, store: Store) -> RunSummary:
+    """The summary of a run, which is left in its store too, for people and for programs."""
+    summary = build(experiment, results, store)
+    layout.replace_view(store, layout.SUMMARY, summary.model_dump_json(by_alias=True, indent=1).encode())
+    layout.replace_view(store, layout.SUMMARY_TEXT, as_text(summary).encode())
+    return summary

@@ -7,14 +7,17 @@ from pydantic import BaseModel
 
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.s3 import parse
 from darwinmerge.store.base import READ_SIZE, Ref, Stat, Store, stored_ref
 from darwinmerge.store.file import FileStore
+from darwinmerge.store.s3 import S3Store
 from darwinmerge.uri import file_path
 
 __all__ = [
     "READ_SIZE",
     "FileStore",
     "Ref",
+    "S3Store",
     "Stat",
     "Store",
     "damaged",
@@ -30,16 +33,18 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`.
+    """The store at `uri`: a path, `file://`, `pvc://claim/path` or `s3://bucket/prefix`.
 
     Raises:
-        BadConfiguration: the scheme has no store.
+        BadConfiguration: the scheme has no store, or there is no client for it.
     """
     path = file_path(uri)
     if path is not None:
         return FileStore(path)
+    if uri.startswith("s3://"):
+        return S3Store(*parse(uri))
     scheme = uri.partition("://")[0]
-    raise BadConfiguration(f"store {uri}: '{scheme}://' can't be a store in this version; use a path or file://")
+    raise BadConfiguration(f"store {uri}: '{scheme}://' can't be a store; use a path, file:// or s3://bucket/prefix")
 
 
 def fetch(store: Store, key: str) -> bytes:

@@ -41,6 +41,16 @@ def stored_ref(store: "Store", key: str) -> Ref:
     return Ref(key=key, sha256=sha.hexdigest(), size=size)
 
 
+def require_key(key: str) -> None:
+    """Refuse what is no key: each object has one spelling, and lies within its store.
+
+    Raises:
+        ValueError: it is empty, or has an empty, `.` or `..` part.
+    """
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        raise ValueError(f"not a key: {key!r}")
+
+
 class Store(Protocol):
     """A flat namespace of immutable objects; keys are relative, `/` separates their parts."""
 

@@ -23,7 +23,7 @@ from darwinmerge.store.base import Ref, Stat, stored_ref
 
 STALE_SECONDS = 24 * 3600
 WINDOW = 16 << 20  # bytes of a large object that may wait for the disk
-IN_FLIGHT = 32  # parts that wait to be hashed or written
+IN_FLIGHT = 16  # parts that wait to be hashed or written
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 
 from darwinmerge.errors import BadConfiguration, BadInput, StoreUnreachable
-from darwinmerge.store import FileStore, Store, fetch, open_store
+from darwinmerge.store import FileStore, Ref, Store, fetch, open_store
 from darwinmerge.store.file import STALE_SECONDS
+from darwinmerge.store.s3 import PART
+from tests.s3 import BUCKET
 
 KEY = "results/mri-0123456789abcdef.json"
 
 
-@pytest.fixture(params=["file"])
+@pytest.fixture(params=["file", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each kind."""
-    return {"file": lambda: FileStore(tmp_path / "store")}[request.param]()
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+        return open_store(f"s3://{BUCKET}/{tmp_path.name}")
+    return open_store((tmp_path / "store").as_uri())
 
 
 def keys(store: Store, prefix: str = "") -> list[str]:
@@ -129,14 +134,32 @@ def test_a_shard_is_written_from_its_parts_with_digest_and_size(store: Store) ->
     assert store.read(ref.key) == whole
 
 
+def test_a_shard_of_many_parts_is_whole_and_reported_as_it_is(store: Store) -> None:
+    rng = np.random.default_rng(1)
+    pieces = [rng.bytes(size) for size in (1000, PART - 1, 1, 2 * PART + 7, PART // 3)]
+    whole = b"".join(pieces)
+    ref = store.put_shard(KEY, iter(pieces))
+    assert (ref.size, ref.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+    assert store.read(KEY) == whole
+    assert keys(store) == [KEY]
+
+
+@pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, 2 * PART], ids=["below", "a part", "above", "two parts"])
+def test_a_shard_about_as_large_as_a_part_of_an_upload_is_whole(store: Store, size: int) -> None:
+    whole = np.random.default_rng(2).bytes(size)
+    assert store.put_shard(KEY, [whole]) == Ref(key=KEY, sha256=hashlib.sha256(whole).hexdigest(), size=size)
+    assert store.read(KEY) == whole
+
+
 def test_a_shard_is_counted_in_bytes_whatever_the_elements_of_its_parts(store: Store) -> None:
     ref = store.put_shard(KEY, [np.zeros(2, np.uint32).data])
     assert ref.size == len(store.read(KEY)) == 8
 
 
 def test_a_shard_leaves_an_existing_object_as_it_was(store: Store) -> None:
-    store.put_shard(KEY, [b"first"])
-    store.put_shard(KEY, [b"second"])
+    first = store.put_shard(KEY, [b"first"])
+    assert store.put_shard(KEY, [b"second"]) == first
+    assert store.put_shard(KEY, [b"x" * (PART + 1)]) == first
     assert store.read(KEY) == b"first"
 
 

@@ -1,0 +1,126 @@
+"""A proxy before the S3 server, for what a healthy server can't be made to do: throttle, cut a body, lose an answer."""
+
+import contextlib
+import http.client
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+HOP = {"connection", "transfer-encoding", "content-length"}  # headers that are of one connection, or made anew
+
+
+@dataclass(frozen=True)
+class Say:
+    """Answer instead of the server."""
+
+    status: int
+    code: str = ""
+    message: str = "said by a test"
+
+    def body(self) -> bytes:
+        """The answer's XML."""
+        if not self.code:
+            return b""
+        return f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>".encode()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Break off in the middle of the answer's body."""
+
+
+@dataclass(frozen=True)
+class Lose:
+    """Let the server do it, and hang up before its answer."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Change a bit of what is sent to the server."""
+
+
+Fault = Say | Cut | Lose | Flip
+
+
+@dataclass
+class Proxy:
+    """What passes by, and what is done to it."""
+
+    server: str
+    endpoint: str = ""
+    done: list[str] = field(default_factory=list)  # requests that the server answered, as `PUT /bucket/key?query`
+    faults: list[tuple[re.Pattern[str], Fault, int]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def on(self, pattern: str, fault: Fault, times: int = 1_000_000) -> None:
+        """Do this to the next requests whose line matches."""
+        self.faults.append((re.compile(pattern), fault, times))
+
+    def next(self, line: str) -> Fault | None:
+        """What is to be done to a request."""
+        with self.lock:
+            for i, (pattern, fault, times) in enumerate(self.faults):
+                if times and pattern.search(line):
+                    self.faults[i] = (pattern, fault, times - 1)
+                    return fault
+        return None
+
+    def count(self, pattern: str) -> int:
+        """How many of the requests that the server answered match."""
+        return sum(bool(re.search(pattern, line)) for line in self.done)
+
+
+@contextlib.contextmanager
+def proxy(server: str) -> Iterator[Proxy]:
+    """A proxy before the server at that endpoint, until the block ends."""
+    found = Proxy(server)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            line = f"{self.command} {self.path}"
+            fault = found.next(line)
+            if isinstance(fault, Say):
+                return self.answer(fault.status, [], fault.body())
+            if isinstance(fault, Flip) and body:
+                body = bytes([body[0] ^ 1]) + body[1:]
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
+            upstream = http.client.HTTPConnection(urlsplit(found.server).netloc)
+            upstream.request(self.command, self.path, body, headers)
+            with contextlib.closing(upstream.getresponse()) as answer:
+                data = answer.read()
+                found.done.append(line)
+                if isinstance(fault, Lose):
+                    self.close_connection = True
+                    return None
+                kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
+                return self.answer(answer.status, kept, data, cut=isinstance(fault, Cut))
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one
+
+        def answer(self, status: int, headers: list[tuple[str, str]], body: bytes, cut: bool = False) -> None:
+            self.send_response_only(status)
+            for name, value in [*headers, ("Content-Length", str(len(body)))]:
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body[: len(body) // 2] if cut else body)
+            self.close_connection = cut
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the test's own messages are enough."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        found.endpoint = f"http://127.0.0.1:{listening.server_port}"
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield found
+        finally:
+            listening.shutdown()
+            thread.join()

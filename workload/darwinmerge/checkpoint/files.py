@@ -1,0 +1,116 @@
+"""The files of a folder, wherever it lies: what a model folder reads its bytes from.
+
+The least that reading tensors needs, so that a folder of this machine (memory-mapped) and a prefix in S3 (ranged
+GETs, `darwinmerge.checkpoint.s3`) can both do it exactly. What the files were when the folder was opened is what
+they must be as long as it is read: a place that can notice a change in between raises, and gives no other bytes.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darwinmerge.errors import BadInput
+from darwinmerge.parallel import cores
+
+Raw = NDArray[np.uint8]
+BLOCK = 1 << 22  # of a folder of this machine: mapping less takes longer than what is done with it
+PIECE = 1 << 25  # smaller ones balance a few cores no better, and cost a tenth of a diagnosis
+SETTLED = 2.0  # seconds after which a change of a file is sure to show in its times
+
+
+class Bytes(Protocol):
+    """A stretch of a file; a slice of it reads these bytes."""
+
+    def __getitem__(self, part: slice, /) -> Raw:
+        """Bytes of the stretch, read-only.
+
+        Raises:
+            BadInput: the file was changed or removed since the folder was opened.
+        """
+
+
+class Files(Protocol):
+    """The files of one folder; what lies in folders within it is not among them."""
+
+    sizes: Mapping[str, int]  # bytes of every file, by name
+    threads: int  # how many reads at a time pay
+    block: int  # bytes to read at a time, so that memory is bounded; a multiple of 2^20
+    piece: int  # bytes of a tensor that one thread should read where it keeps none of them; a multiple of `block`
+
+    def __str__(self) -> str:
+        """Where the folder lies, for messages."""
+
+    def stretch(self, name: str, start: int, stop: int) -> Bytes:
+        """Bytes `start` to `stop` (exclusive) of a file, read when they are looked at."""
+
+    def sha256(self, name: str) -> str:
+        """SHA-256, in hex, of a file; reads every byte of it."""
+
+    def identity(self, name: str) -> dict[str, str | int] | None:
+        """What tells a file with its bytes from any other without reading it; None: nothing does for sure."""
+
+    def local(self, names: Collection[str]) -> Path:
+        """A folder of this machine that holds these files at least, as long as the process lives."""
+
+
+class LocalFiles:
+    """A folder of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        """Look at what is in it.
+
+        Raises:
+            BadInput: there is no such folder.
+        """
+        self.root = root
+        self.threads, self.block, self.piece = cores(), BLOCK, PIECE
+        if not root.is_dir():
+            raise BadInput(f"{root}: no such model folder; check the URI under spec.parents")
+        self.sizes: Mapping[str, int] = {
+            path.name: path.stat().st_size for path in sorted(root.iterdir()) if path.is_file()
+        }
+
+    def __str__(self) -> str:
+        """Its path."""
+        return str(self.root)
+
+    def stretch(self, name: str, start: int, stop: int) -> Raw:
+        """See `Files.stretch`: a map, so that nothing is copied.
+
+        A map of its own, so that its pages go with it: a map of the whole file would keep all that was ever read.
+        """
+        if start == stop:
+            return np.empty(0, np.uint8)
+        return np.asarray(np.memmap(self.root / name, np.uint8, "r", start, (stop - start,)))
+
+    def sha256(self, name: str) -> str:
+        """See `Files.sha256`."""
+        with (self.root / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def identity(self, name: str) -> dict[str, str | int] | None:
+        """See `Files.identity`: path, inode, size and times in nanoseconds; None for a file that just changed.
+
+        A file that changes twice within the grain of the clock has the same times with other bytes. The device's
+        number is left out, since a network volume has another one on every node that mounts it.
+        """
+        path = (self.root / name).absolute()
+        found = path.stat()
+        if time.time() - max(found.st_mtime, found.st_ctime) < SETTLED:
+            return None
+        return {
+            "file": str(path),
+            "inode": found.st_ino,
+            "size": found.st_size,
+            "modified": found.st_mtime_ns,
+            "changed": found.st_ctime_ns,
+        }
+
+    def local(self, names: Collection[str]) -> Path:
+        """See `Files.local`: the folder itself."""
+        return self.root
