@@ -15,6 +15,7 @@ from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Bindings, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.pipeline.plan import Outcome
+from darwinmerge.store.s3 import INTERNAL
 from darwinmerge_operator.job import PodSettings
 from examples.by_hand import Run
 from tests.cluster.conftest import Kubernetes
@@ -140,7 +141,7 @@ def test_the_child_is_that_of_one_machine_bit_for_bit(story: Story, on_one_machi
 
 
 def test_so_is_all_else_but_times_and_places(story: Story, on_one_machine: World) -> None:
-    apart = (*TIMES_AND_PLACES, "logs/", "staged/")
+    apart = (*TIMES_AND_PLACES, INTERNAL, "staged/")
     there = {key: story.bucket.read(key) for key in story.bucket.stored() if not key.startswith(apart)}
     there = {key: data for key, data in there.items() if not key.endswith("darwin-run.json")}
     assert there == on_one_machine.objects()
