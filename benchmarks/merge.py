@@ -32,6 +32,7 @@ from common import (
 from report import report
 
 OURS, PEER = "darwin merge", "mergekit-yaml"
+FIRST = "darwin merge, parents not seen before"  # so it hashes them; later merges remember
 WRITE, WRITE_WAIT = "write", "write, and wait for the disk"
 GENOME = "ratio=0.5,attn=0.5,ffn=0.5,embed=0.5,density_b=0.9"
 CONFIGURATION = """\
@@ -88,12 +89,16 @@ def main() -> None:
     configuration.write_text(CONFIGURATION.format(father=father, mother=mother))
     files = sorted([*father.glob("*.safetensors"), *mother.glob("*.safetensors")])
     size = sum(path.stat().st_size for path in father.glob("*.safetensors"))
-    outputs = {name: work / f"out-{number}" for number, name in enumerate((OURS, PEER, WRITE, WRITE_WAIT))}
+    outputs = {name: work / f"out-{number}" for number, name in enumerate((OURS, FIRST, PEER, WRITE, WRITE_WAIT))}
     write: list[str | Path] = [sys.executable, HERE / "rates.py", "write"]
     commands: dict[str, list[str | Path]] = {
         OURS: [
             *(DARWIN, "merge", "--father", father, "--mother", mother, "--genome", GENOME, "--seed", "1"),
             *("--set", "mri.weight=0", "-o", outputs[OURS]),
+        ],
+        FIRST: [
+            *("env", f"XDG_CACHE_HOME={outputs[FIRST]}-cache", DARWIN, "merge", "--father", father, "--mother", mother),
+            *("--genome", GENOME, "--seed", "1", "--set", "mri.weight=0", "-o", outputs[FIRST]),
         ],
         PEER: [theirs, configuration, outputs[PEER], "--random-seed", "1", "--quiet"],
         WRITE: [*write, outputs[WRITE], "--bytes", str(size)],
@@ -101,7 +106,7 @@ def main() -> None:
     }
 
     def once(name: str) -> Run:
-        for path in outputs.values():
+        for path in (*outputs.values(), outputs[FIRST].with_name(f"{outputs[FIRST].name}-cache")):
             clear(path)
         time.sleep(SETTLE)
         warm(files)
@@ -124,6 +129,7 @@ def main() -> None:
 
     goals = [
         Goal("mergekit-yaml / darwin merge, time", times(PEER, OURS, "seconds"), "at least", 10),
+        Goal("mergekit-yaml / darwin merge, parents not seen before, time", times(PEER, FIRST, "seconds")),
         Goal("darwin merge / mergekit-yaml, peak memory", times(OURS, PEER, "peak_bytes"), "at most", 0.25),
         Goal("darwin merge / mergekit-yaml, private memory", times(OURS, PEER, "private_bytes"), "at most", 0.25),
         Goal("darwin merge / write, time", times(OURS, WRITE, "seconds")),
