@@ -14,7 +14,7 @@ from darwinmerge.pipeline.tasks import ScoreInputs, Task
 
 EVERY_SECONDS = 5.0  # progress is told no more often
 KEPT_BYTES = 1 << 20  # of the log, for the store: its end, where the cause of a failure stands
-UNITS = {"score": "questions", "mri": "bytes", "export": "bytes"}  # what progress counts; elsewhere: steps
+UNITS = {"score": "questions", "mri": "tensors", "export": "bytes"}  # what progress counts; elsewhere: steps
 
 
 class Log:
@@ -44,7 +44,8 @@ class Log:
         if now - self._told < EVERY_SECONDS and done != total:
             return
         self._told = now
-        seconds, unit = now - self._began, UNITS.get(self._context.get("stage", ""), "steps")
+        staged = self._context.get("part") == "merge"
+        seconds, unit = now - self._began, "bytes" if staged else UNITS.get(self._context.get("stage", ""), "steps")
         rate = {f"{unit}PerSecond": round(done / seconds, 3)} if seconds > 0 else {}
         self.say("progress", done=done, total=total, unit=unit, seconds=round(seconds, 3), **rate)
 
