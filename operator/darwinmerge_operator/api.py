@@ -13,8 +13,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 
-GROUP, VERSION, PLURAL = "darwinmerge.io", "v1alpha1", "darwinmerges"
 TIMEOUT = (5, 30)  # seconds to connect, and to answer
 Object = dict[str, Any]
 

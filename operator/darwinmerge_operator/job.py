@@ -16,11 +16,11 @@ from darwinmerge.experiment.types import Count, Frozen
 from darwinmerge.pipeline.orders import Order, Orders
 from darwinmerge.pipeline.tasks import ScoreInputs
 from darwinmerge.uri import CLAIMS_DEFAULT
+from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY
 
 NAME_LETTERS = 57  # a Job's pods are called after it with six letters more, and a label holds 63
 UID = 10001  # the user of both images
 GRACE_SECONDS = 30  # a worker takes up to 10 to stop, and its log goes up after that
-SCRATCH = "/scratch"  # where the image expects to write
 SCRATCH_BASE = 4 << 30  # bytes for caches and temporary files, whatever the models' size
 ORDERS_BYTES = 120_000  # Linux takes 131,072 bytes in one variable, its name included
 CONTAINER = "worker"
@@ -184,12 +184,12 @@ def _pod(orders: Orders, pod: PodSettings, parent_bytes: int) -> dict[str, Any]:
 
 def _volumes(orders: Orders, pod: PodSettings, parent_bytes: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     volumes: list[dict[str, Any]] = [
-        {"name": "scratch", "emptyDir": {"sizeLimit": str(scratch_bytes(parent_bytes))}},
+        {"name": SCRATCH_VOLUME, "emptyDir": {"sizeLimit": str(scratch_bytes(parent_bytes))}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": pod.shared_memory}},
     ]
     mounts: list[dict[str, Any]] = [
-        {"name": "scratch", "mountPath": SCRATCH},
-        {"name": "shared-memory", "mountPath": "/dev/shm"},
+        {"name": SCRATCH_VOLUME, "mountPath": SCRATCH},
+        {"name": "shared-memory", "mountPath": SHARED_MEMORY},
     ]
     for number, claim in enumerate(_claims(orders)):
         # read-only twice: a read-only mount alone would let the kubelet give the parents' files to our fsGroup

@@ -28,12 +28,8 @@ def health(inputs: HealthInputs, place: Place) -> tuple[HealthSummary, tuple[Ref
     if digest(weights) != inputs.weights:
         raise BadInput(f"{child}: its weights were changed after they were exported; delete it and run again")
 
-    def tell(done: int, total: int) -> None:
-        place.tell(done, total)
-        place.pause()
-
     parents = place.pinned(inputs.pins)
-    table = examine(child, parents, place.table(inputs.table), inputs.mri, inputs.health, tell)
+    table = examine(child, parents, place.table(inputs.table), inputs.mri, inputs.health, place.step)
     name = digest(table)
     flagged = [f"{layer.layer}: {layer.flag}" for layer in table.layers if layer.flag]
     summary = HealthSummary(table=name, status=table.status, layers=len(table.layers), flagged=tuple(flagged[:SHOWN]))

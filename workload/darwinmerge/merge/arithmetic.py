@@ -79,43 +79,20 @@ def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelF
     coefficient = np.float32(recipe.coefficient(decision))
     key = mask.key_of(recipe.seed, "b", name)
     keep_below = mask.threshold(recipe.density_of(decision))
-    merge = _source if recipe.arithmetic == "Source" else _float32
 
     def block(part: slice) -> Bits:
-        return merge(a[part], b[part], dtypes, coefficient, key, keep_below, part.start, out)
+        of_a, of_b, start = a[part], b[part], part.start
+        if recipe.arithmetic == "Source":
+            kept = mask.kept(start, start + len(of_a), key, keep_below)
+            return source_reference(of_a, of_b, dtypes, coefficient, kept, out)
+        if {*dtypes, out} != {"BF16"}:
+            return reference(of_a, of_b, dtypes, coefficient, key, keep_below, start, out)
+        child = np.empty(len(of_a), np.uint16)
+        aligned = (np.require(x, np.uint16, ["C", "A"]) for x in (of_a, of_b))
+        merge_bf16(*aligned, child, coefficient, *key, keep_below, start)
+        return child
 
     return [partial(block, part) for part in blocks(a, b)]
-
-
-def _float32(
-    a: Bits,
-    b: Bits,
-    dtypes: tuple[str, str],
-    coefficient: np.float32,
-    key: tuple[int, int],
-    keep_below: int,
-    start: int,
-    out: str,
-) -> Bits:
-    if {*dtypes, out} != {"BF16"}:
-        return reference(a, b, dtypes, coefficient, key, keep_below, start, out)
-    child = np.empty(len(a), np.uint16)
-    aligned = (np.require(x, np.uint16, ["C", "A"]) for x in (a, b))
-    merge_bf16(*aligned, child, coefficient, *key, keep_below, start)
-    return child
-
-
-def _source(
-    a: Bits,
-    b: Bits,
-    dtypes: tuple[str, str],
-    coefficient: np.float32,
-    key: tuple[int, int],
-    keep_below: int,
-    start: int,
-    out: str,
-) -> Bits:
-    return source_reference(a, b, dtypes, coefficient, mask.kept(start, start + len(a), key, keep_below), out)
 
 
 def merged_tensors(

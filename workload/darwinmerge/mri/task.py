@@ -30,8 +30,7 @@ def mri(inputs: MriInputs, place: Place) -> tuple[MriSummary, tuple[Ref, ...]]:
     total, rows = len(names_of(father, mother)), []
     for row in diagnose(father, mother, inputs.mri):
         rows.append(row)
-        place.tell(len(rows), total)
-        place.pause()
+        place.step(len(rows), total)
     require_finite(rows)
     if not any(row.presence == "both" for row in rows):
         raise BadInput(

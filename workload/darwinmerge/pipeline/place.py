@@ -46,6 +46,11 @@ class Place:
         if self._stop.is_set():
             raise Interrupted("stopped between two pieces of work; the same command goes on from here")
 
+    def step(self, done: int, total: int) -> None:
+        """Tell how far a stage is, between two pieces of its work; see `pause`."""
+        self.tell(done, total)
+        self.pause()
+
     def parents(self) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, opened once, their tensors by Father's names."""
         if self._parents is None:
@@ -120,11 +125,7 @@ class Place:
         """Write the child of `recipe` into the store, shard by shard; what is there already stays."""
         from darwinmerge.publish.staged import write_staged
 
-        def tell(done: int, total: int) -> None:
-            self.tell(done, total)
-            self.pause()
-
-        write_staged(self.store, recipe, self.pinned(pins), tell)
+        write_staged(self.store, recipe, self.pinned(pins), self.step)
 
     def leave(self, key: str, data: bytes) -> Ref:
         """Leave an object for later tasks; one that is there already stays, and is referred to as it is."""

@@ -20,7 +20,7 @@ from darwinmerge.pipeline.log import Log
 from darwinmerge.pipeline.orders import Failure, Order, Orders, encode
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import Result
-from darwinmerge.pipeline.worker import exit_code, perform, prepare
+from darwinmerge.pipeline.worker import exit_code, perform, prepare, words
 from darwinmerge.publish.staged import drop
 from darwinmerge.store import Store, layout, open_store
 
@@ -75,7 +75,7 @@ def work(orders: Orders, message: Path | None) -> ExitCode:
             keep(orders.finish, held(orders.finish, store)[0], store)
     except Exception as error:
         code = exit_code(error)
-        text = str(error) if isinstance(error, DarwinError) else f"{type(error).__name__}: {error}"
+        text = words(error)
         if not isinstance(error, Interrupted):
             log.say("failed", exit=int(code), message=text, traceback=traceback.format_exc())
     leave(code, text, store)

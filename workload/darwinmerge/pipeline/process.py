@@ -14,11 +14,11 @@ import time
 import traceback
 from typing import Any, TextIO
 
-from darwinmerge.errors import DarwinError, ExitCode
+from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import RESULT, Task
-from darwinmerge.pipeline.worker import exit_code, perform
+from darwinmerge.pipeline.worker import exit_code, perform, words
 from darwinmerge.store import open_store
 
 TELL_SECONDS = 0.2  # progress is told no more often than this
@@ -57,7 +57,7 @@ def main() -> None:
         except Exception as error:
             code = exit_code(error)
             traceback.print_exc()
-            message = str(error) if isinstance(error, DarwinError) else f"{type(error).__name__}: {error}"
+            message = words(error)
             leaving = code in (ExitCode.INTERNAL, ExitCode.OUT_OF_MEMORY, ExitCode.EVALUATOR_FAILED)
             say("failed", exit=int(code), message=message, leaving=leaving)
             if leaving:

@@ -186,6 +186,11 @@ def exit_code(error: BaseException) -> ExitCode:
     return ExitCode.INTERNAL
 
 
+def words(error: BaseException) -> str:
+    """What to say of an attempt's failure; of an error that isn't ours, its type too."""
+    return str(error) if isinstance(error, DarwinError) else f"{type(error).__name__}: {error}"
+
+
 def _reset_peak() -> None:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

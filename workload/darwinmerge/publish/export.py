@@ -14,14 +14,9 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
     """Write the child of a genome, and say what was written."""
     recipe = place.child(inputs.genome, inputs.table, inputs.pins, inputs.mixing, seed)
     folder = layout.child(recipe.id)
-
-    def tell(done: int, total: int) -> None:
-        place.tell(done, total)
-        place.pause()
-
     parents, limit = place.pinned(inputs.pins), parse_size(inputs.max_shard_size)
     record = record_file(recipe, parents, (inputs.genome, inputs.mixing, inputs.table))
-    files, total = write_child(place.store, folder, recipe, parents, limit, tell, record)
+    files, total = write_child(place.store, folder, recipe, parents, limit, place.step, record)
     summary = ExportSummary(
         recipe=recipe.id,
         weights=digest(files),

@@ -34,30 +34,26 @@ class Record(Frozen):
 Told = tuple[Genome, Mixing, str]  # what a recipe came from: genome, mixing, digest of the MRI table
 
 
-def record_of(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: Told, files: dict[str, str]) -> Record:
-    """The record of a child whose weight files have these SHA-256."""
+def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: Told) -> RecordFile:
+    """Name of the record's file, and its content once the SHA-256 of the weight files are known."""
     father, mother = parents
     genome, mixing, table = told
-    return Record(
-        father=father.file_digests,
-        mother=mother.file_digests,
-        pins=Pins(father=father.pin, mother=mother.pin),
-        genome=genome,
-        mixing=mixing,
-        table=table,
-        recipe=recipe,
-        recipe_id=recipe.id,
-        accounts=recipe.accounts(),
-        files=files,
-        version=__version__,
-    )
-
-
-def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: Told) -> RecordFile:
-    """Name of the record's file, and its content once the weight files are known."""
 
     def content(files: dict[str, str]) -> bytes:
-        return record_of(recipe, parents, told, files).model_dump_json(by_alias=True, indent=1).encode()
+        record = Record(
+            father=father.file_digests,
+            mother=mother.file_digests,
+            pins=Pins(father=father.pin, mother=mother.pin),
+            genome=genome,
+            mixing=mixing,
+            table=table,
+            recipe=recipe,
+            recipe_id=recipe.id,
+            accounts=recipe.accounts(),
+            files=files,
+            version=__version__,
+        )
+        return record.model_dump_json(by_alias=True, indent=1).encode()
 
     return layout.CHILD_RECORD, content
 

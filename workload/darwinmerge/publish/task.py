@@ -70,8 +70,7 @@ def _copy(names: list[str], folder: str, target: Path, expected: dict[str, str],
                     f"store {place.store.uri}: {folder}{name} was changed after it was exported; "
                     "delete that folder and the results export-*, health-*, and run again"
                 )
-            place.tell(done, len(names))
-            place.pause()
+            place.step(done, len(names))
         with contextlib.suppress(FileNotFoundError):
             target.rename(replaced)
         partial.rename(target)

@@ -19,7 +19,7 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
-from darwinmerge.store.base import Ref, Stat, stored_ref
+from darwinmerge.store.base import Ref, Stat, require_key, stored_ref
 
 STALE_SECONDS = 24 * 3600
 WINDOW = 16 << 20  # bytes of a large object that may wait for the disk
@@ -41,8 +41,7 @@ class FileStore:
         Raises:
             ValueError: the key would lead out of the folder.
         """
-        if not key or key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
-            raise ValueError(f"not a key: {key!r}")
+        require_key(key)
         return self.root / key
 
     def head(self, key: str) -> Stat | None:
