@@ -68,7 +68,7 @@ def merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start):  # type: 
         start: flat index of the first element in the whole tensor.
     """
     low = np.uint64(0xFFFFFFFF)
-    keys0, keys1 = np.empty(mask.ROUNDS, np.uint64), np.empty(mask.ROUNDS, np.uint64)
+    keys0, keys1 = np.empty(mask.ROUNDS, np.uint32), np.empty(mask.ROUNDS, np.uint32)
     keys0[0], keys1[0] = key0, key1
     for r in range(1, mask.ROUNDS):
         keys0[r], keys1[r] = (keys0[r - 1] + _W0) & low, (keys1[r - 1] + _W1) & low
