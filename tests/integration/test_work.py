@@ -1,6 +1,7 @@
 """`darwin work`, pod by pod, as a driver without hands on the store would use it: orders in, messages out."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -113,6 +114,15 @@ def test_a_scoring_pod_that_is_asked_to_stop_goes_on_after_its_last_chunk(pods: 
     assert events(out)[-1]["exit"] == ExitCode.INTERRUPTED
     assert pods.do(order(task)).told == 1
     assert all(path.stat().st_mtime_ns == when for path, when in chunks.items())
+
+
+def test_a_pod_that_is_asked_to_stop_before_it_began_is_interrupted_too(tmp_path: Path) -> None:
+    orders = tmp_path / "orders"
+    os.mkfifo(orders)
+    pod = subprocess.Popen(command("work", "--orders", orders))
+    with orders.open("w"):  # it is open once the pod waits for its orders
+        pod.send_signal(signal.SIGTERM)
+        assert pod.wait(timeout=10) == ExitCode.INTERRUPTED
 
 
 def test_the_log_outlives_the_pod(pods: Pods) -> None:

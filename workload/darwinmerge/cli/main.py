@@ -3,6 +3,7 @@
 An error of ours is one clear line and an exit code that says who must act; the traceback only with `--debug`.
 """
 
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -62,7 +63,12 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line, and turn errors into lines and exit codes."""
+    """Run the command line, and turn errors into lines and exit codes.
+
+    SIGTERM ends every command as interrupted, from the first moment on: a container's first process ignores a signal
+    that it has no handler for. Commands that can stop in a better way install their own.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.INTERRUPTED))
     debug = "--debug" in sys.argv
     try:
         sys.exit(cli.main(standalone_mode=False))
