@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class S3:
 
     endpoint: str
     keys: Mapping[str, tuple[str, str]] = field(repr=False)  # access key and secret, by role
+    server: "Server" = field(repr=False)
 
     def environment(self, role: str = "user") -> dict[str, str]:
         """The variables that lead an AWS client there."""
@@ -53,6 +54,32 @@ class S3:
         return boto3.Session(**named).client("s3", endpoint_url=self.endpoint)
 
 
+class Server:
+    """The process."""
+
+    def __init__(self, command: Sequence[str | Path], folder: Path, endpoint: str) -> None:
+        """A server that isn't started yet."""
+        self._command, self._log, self._endpoint = command, folder / "log", endpoint
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._log.parent)
+        self._process, deadline = process, time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self._endpoint}/healthz", timeout=5):
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"weed did not start:\n{self._log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """Stop it at once; what it has stored stays."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+
 def program() -> Path | None:
     """The `weed` of this environment or of the path."""
     found = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -60,8 +87,8 @@ def program() -> Path | None:
 
 
 @contextlib.contextmanager
-def serve(weed: Path, folder: Path) -> Iterator[S3]:
-    """A server whose data lies in `folder`, until the block ends."""
+def serve(weed: Path, folder: Path, address: str = "127.0.0.1") -> Iterator[S3]:
+    """A server whose data lies in `folder`, until the block ends; it listens at `address` of this machine."""
     keys = {role: (secrets.token_hex(8), secrets.token_hex(16)) for role in ROLES}
     identities = [
         {"name": role, "credentials": [{"accessKey": keys[role][0], "secretKey": keys[role][1]}], "actions": actions}
@@ -76,19 +103,17 @@ def serve(weed: Path, folder: Path) -> Iterator[S3]:
         f"-s3.config={folder / 's3.json'}",
         *(f"-{service}.port={port}" for service, port in zip(services, ports, strict=False)),
         *(f"-{service}.port.grpc={port}" for service, port in zip(services, ports[len(services) :], strict=True)),
-        *("-ip=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *(f"-ip={address}", "-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"),
         *(f"-{service}.localSocket={folder / f'{service}.sock'}" for service in ("filer", "s3")),
         *("-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-volume.max=100", "-volume.preStopSeconds=0"),
     ]
-    endpoint = f"http://127.0.0.1:{ports[3]}"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([weed, "server", *options], stdout=log, stderr=log, cwd=folder)
-        try:
-            _wait(server, endpoint, folder / "log")
-            yield S3(endpoint, keys)
-        finally:
-            server.kill()
-            server.wait()
+    endpoint = f"http://{address}:{ports[3]}"
+    server = Server([weed, "server", *options], folder, endpoint)
+    try:
+        server.start()
+        yield S3(endpoint, keys, server)
+    finally:
+        server.stop()
 
 
 def free_ports(count: int) -> list[int]:
@@ -98,12 +123,3 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [int(one.getsockname()[1]) for one in sockets]
-
-
-def _wait(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{endpoint}/healthz", timeout=5):
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"weed did not start:\n{log.read_text()[-3000:]}")

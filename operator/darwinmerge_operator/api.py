@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubernetes import client
-from kubernetes.client.exceptions import ApiException
 
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
@@ -38,14 +37,24 @@ class Api:
         """Requests over `connection`."""
         self._connection = connection
 
+    def require_resource(self) -> None:
+        """Make sure that the cluster knows our resource; everybody who is somebody may ask that.
+
+        Raises:
+            Gone: it doesn't.
+        """
+        resources = self._ask("GET", f"/apis/{GROUP}/{VERSION}")["resources"]
+        if not any(one["name"] == PLURAL for one in resources):
+            raise Gone(f"{PLURAL}.{GROUP}")
+
     def run(self, namespace: str, name: str) -> Object:
         """A DarwinMerge."""
         return self._ask("GET", f"{_runs(namespace)}/{name}")
 
-    def patch_status(self, run: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-        """Write the status, if the object is still the one that was looked at."""
+    def patch_status(self, run: Mapping[str, Any], patch: Mapping[str, Any]) -> None:
+        """Change the status, if the object is still the one that was looked at."""
         metadata = run["metadata"]
-        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": patch}
         self._ask("PATCH", f"{_runs(metadata['namespace'])}/{metadata['name']}/status", body)
 
     def jobs(self, namespace: str, run: str) -> list[Object]:
@@ -101,21 +110,19 @@ class Api:
 
     def _ask(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Object:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        try:
-            answer = self._connection.call_api(
-                path,
-                method,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", "Content-Type": kind},
-                body=body,
-                auth_settings=["BearerToken"],
-                response_type="object",
-                _return_http_data_only=True,
-                _request_timeout=TIMEOUT,
-            )
-        except ApiException as error:
-            raise _named(error) from error
-        found: Object = answer
+        request = self._connection.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", "Content-Type": kind},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        answer = self._connection.call_api(*request, _request_timeout=TIMEOUT)
+        text = answer.read()
+        if not 200 <= answer.status <= 299:
+            raise _named(answer.status, text)
+        found: Object = json.loads(text)
         return found
 
 
@@ -123,15 +130,15 @@ def _runs(namespace: str) -> str:
     return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
 
 
-def _named(error: ApiException) -> Exception:
+def _named(status: int, text: bytes) -> Exception:
     try:
-        message = json.loads(error.body)["message"]
+        message = json.loads(text)["message"]
     except (TypeError, ValueError, KeyError):
-        message = str(error.reason)
-    if error.status == 404:
+        message = text[:300].decode(errors="replace")
+    if status == 404:
         return Gone(message)
-    if error.status == 409:
+    if status == 409:
         return Conflict(message)
-    if error.status in (400, 403, 422):
+    if status in (400, 403, 422):
         return Refused(message)
-    return ConnectionError(f"API server: {error.status} {message}")
+    return ConnectionError(f"API server: {status} {message}")

@@ -97,12 +97,21 @@ class Cluster(Section):
     image: Annotated[str, Field(pattern=r"^[^\s]*$", max_length=512)] = ""
     """The workers' image, by digest or by a tag that isn't moved. Default: the one that belongs to the operator when it
     accepts the experiment, until the run ends."""
+    device: Literal["", "cpu", "cuda"] = ""
+    """Where benchmarks run. Default: cuda where their Pods ask for a GPU, cpu elsewhere."""
     store: StoreAccess = StoreAccess()
     """How workers reach S3."""
     template: PodTemplate = PodTemplate()
     """The workers' Pods."""
     stages: Stages = Stages()
     """What is otherwise in the Pods of some stages."""
+
+    @property
+    def benchmark_device(self) -> str:
+        """Where benchmarks run, as torch calls it."""
+        resources = self.pod_of("eval").resources
+        gpus = [name for name in {**resources.limits, **resources.requests} if name.endswith("/gpu")]
+        return self.device or ("cuda" if gpus else "cpu")
 
     def pod_of(self, stage: str) -> StagePod:
         """What the Pods of a Job's stage get: the stage's own, else the template's.

@@ -5,7 +5,7 @@ safe, and a Job that was created twice is harmless, since its worker answers fro
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
@@ -16,15 +16,16 @@ from darwinmerge.pipeline.retention import spent
 from darwinmerge.pipeline.retry import GiveUp, retry
 from darwinmerge.pipeline.tasks import ScoreInputs, Task
 from darwinmerge.store import layout
+from darwinmerge_operator.cluster_spec import Cluster
+from darwinmerge_operator.job import Start, Verb
 from darwinmerge_operator.learn import learn
 from darwinmerge_operator.ledger import Ledger, Try, key_of
 from darwinmerge_operator.seen import SeenJob
 
 RECALLED = 12  # tasks that one recall Job asks for: their orders fit into a variable, their answers into few messages
-REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod, or a Pod without a start, before a person is told
-MAX_DISRUPTIONS = 20  # of one Job
-
-Verb = Literal["work", "recall"]
+REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod before a person is told
+PENDING_SECONDS = 20.0  # for which a Pod may have no node, image or Secret before a person is told
+MAX_DISRUPTIONS = 20  # of one task
 
 
 class Policy(Frozen):
@@ -36,6 +37,20 @@ class Policy(Frozen):
     active_deadline: float | None = None  # seconds with a Pod running, over the whole run
     pending_deadline: float | None = None  # seconds for which a Job may wait for a Pod to run
     ttl: float | None = None  # seconds after the end for which Jobs stay
+    image: str = ""  # the workers', where a person has set it
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Self:
+        """What `spec.cluster` says of it."""
+        return cls(
+            suspend=cluster.suspend,
+            parallelism=cluster.parallelism,
+            execution=cluster.execution,
+            active_deadline=cluster.active_deadline_seconds,
+            pending_deadline=cluster.pending_deadline_seconds,
+            ttl=cluster.ttl_seconds_after_finished,
+            image=cluster.image,
+        )
 
 
 class Seen(Frozen):
@@ -48,16 +63,6 @@ class Seen(Frozen):
     ledger: Ledger
     jobs: tuple[SeenJob, ...]
     now: float  # seconds since 1970
-
-
-class Start(Frozen):
-    """A Job to create."""
-
-    verb: Verb
-    stage: str  # what it is called, and whose resources it gets
-    part: str
-    orders: Orders
-    attempt: int
 
 
 class Halt(Frozen):
@@ -91,8 +96,8 @@ def decide(seen: Seen) -> Decision:
     """The next steps of a run."""
     ledger = _asked(learn(seen.ledger, seen.jobs, seen.now), seen)
     now = plan(seen.experiment, ledger.results)
-    if now.outcome and any(job.part == "finish" and job.complete for job in seen.jobs):
-        ledger = ledger.model_copy(update={"finished": True})
+    left = any(job.part == "finish" and job.done for job in seen.jobs)  # the summary
+    ledger = ledger.model_copy(update={"finished": bool(now.outcome) and (ledger.finished or left)})
     if all(task.id in ledger.missed for task in now.ready):
         ledger = ledger.model_copy(update={"recalling": False})  # the store has no more to tell
     waits: list[float] = []
@@ -108,14 +113,17 @@ def decide(seen: Seen) -> Decision:
             ledger = ledger.having(job.key, attempt)
         return _decision(ledger, spare + active, halts=[late] if late else [], waits=waits)
     wanted = _wanted(seen, ledger, now)
-    unwanted = [job for job in active if job.key not in {w.key for w in wanted}]
+    worn = [want for want in wanted if ledger.disrupted(want.key) >= MAX_DISRUPTIONS]
+    keep = {want.key for want in wanted if want not in worn}
+    # while the store is asked what is known, nobody can say that a task isn't wanted any more
+    unwanted = [job for job in active if job.key not in keep and not (ledger.recalling and job.part != "recall")]
     active = [job for job in active if job not in unwanted]
-    halts += _halts(seen, ledger, active, waits)
+    halts += [_worn(want, ledger) for want in worn] + _halts(seen, active, waits)
     start: list[Start] = []
     for want in wanted:
-        if any(job.key == want.key for job in active):
+        if want in worn or any(job.key == want.key for job in active):
             continue
-        if len(active) + len(start) >= seen.policy.parallelism:
+        if want.verb == "work" and len(active) + len(start) >= seen.policy.parallelism:
             break
         ruling = _ruling(seen, ledger, want, waits)
         if isinstance(ruling, Halt):
@@ -226,26 +234,38 @@ def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
     return None
 
 
-def _halts(seen: Seen, ledger: Ledger, active: Sequence[SeenJob], waits: list[float]) -> list[Halt]:
-    """Why Jobs that are there don't get on."""
+def _worn(want: _Wanted, ledger: Ledger) -> Halt:
+    message = (
+        f"{want.stage}: {ledger.disrupted(want.key)} Pods were lost to the cluster's doings; what they did is kept"
+    )
+    return Halt(reason="TooManyDisruptions", message=message, final=True)
+
+
+def _halts(seen: Seen, active: Sequence[SeenJob], waits: list[float]) -> list[Halt]:
+    """Why Jobs that are there don't get on; of no interest where others do, since they may wait for just those."""
     found = []
+    runs = any(_runs(job) for job in active)
     for job in active:
-        if ledger.disruptions.get(job.name, 0) >= MAX_DISRUPTIONS:
-            message = f"{job.name} lost {ledger.disruptions[job.name]} Pods to the cluster's doings; it goes on trying"
-            found.append(Halt(reason="TooManyDisruptions", message=message))
-        if job.suspended or any(pod.running_since and not pod.ending for pod in job.pods):
-            continue
         waited = seen.now - job.created
+        patience = PENDING_SECONDS if job.pods else REFUSED_SECONDS
+        if waited < patience:
+            waits.append(patience - waited)
+        if job.suspended or runs:
+            continue
         why = job.refused or next((pod.waits for pod in reversed(job.pods) if pod.waits), "")
         limit = seen.policy.pending_deadline
-        if why and waited >= REFUSED_SECONDS:
+        if limit is not None and waited >= limit:
+            found.append(Halt(reason="PendingDeadlineExceeded", message=f"{job.name}: {why or 'no Pod of it runs'}"))
+        elif why and waited >= patience:
             reason = "PodRefused" if job.refused else "PodPending"
-            if limit is not None and waited >= limit:
-                reason = "PendingDeadlineExceeded"
             found.append(Halt(reason=reason, message=f"{job.name}: {why}"))
-        elif not why or waited < REFUSED_SECONDS:
-            waits.append(max(1.0, REFUSED_SECONDS - waited))
+        if limit is not None and waited < limit:
+            waits.append(limit - waited)
     return found
+
+
+def _runs(job: SeenJob) -> bool:
+    return any(pod.running_since and not pod.ending for pod in job.pods)
 
 
 def _expired(seen: Seen, waits: list[float]) -> list[SeenJob]:

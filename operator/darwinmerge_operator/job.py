@@ -1,22 +1,21 @@
 """From orders to a Kubernetes Job: what a pod shall do, what it may use, and whose fault its end is.
 
 A Job is one attempt. Kubernetes repeats by itself only what nobody is to blame for, a disruption or a stop that
-the worker took cleanly; everything else ends the Job, and the driver decides by `darwinmerge.pipeline.retry`, as on a
-laptop. Pods satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume.
+the worker took cleanly; everything else ends the Job, and the operator decides by `darwinmerge.pipeline.retry`, as on
+a laptop. Pods satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from pydantic import Field
+from typing import Any, Literal
 
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, ExitCode
 from darwinmerge.experiment.types import Count, Frozen
-from darwinmerge.pipeline.orders import Order, Orders
+from darwinmerge.pipeline.orders import Orders
 from darwinmerge.pipeline.tasks import ScoreInputs
 from darwinmerge.uri import CLAIMS_DEFAULT
-from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY
+from darwinmerge_operator.cluster_spec import Cluster, StagePod
+from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY, PodTemplate
+from darwinmerge_operator.resource import GROUP, KIND, VERSION
 
 NAME_LETTERS = 57  # a Job's pods are called after it with six letters more, and a label holds 63
 UID = 10001  # the user of both images
@@ -24,7 +23,10 @@ GRACE_SECONDS = 30  # a worker takes up to 10 to stop, and its log goes up after
 SCRATCH_BASE = 4 << 30  # bytes for caches and temporary files, whatever the models' size
 ORDERS_BYTES = 120_000  # Linux takes 131,072 bytes in one variable, its name included
 CONTAINER = "worker"
-LABEL = "darwinmerge.io"  # prefix of the labels that tell what a Job is for
+LABEL = GROUP  # prefix of the labels that tell what a Job is for
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+MODEST = {"cpu": "2", "memory": "8Gi"}  # where the resource says neither
+STORAGE = "ephemeral-storage"
 
 # The first rule that matches decides; a failure that none matches counts, and one is enough (backoffLimit 0).
 FAILURE_POLICY: dict[str, Any] = {
@@ -41,98 +43,94 @@ FAILURE_POLICY: dict[str, Any] = {
     ]
 }
 
+Verb = Literal["work", "recall"]
+Json = dict[str, Any]
 
-class PodSettings(Frozen):
-    """What a worker's pod is made of and may use."""
 
-    image: str
-    """The worker's image, by a tag that isn't moved or by digest."""
-    cpu: str = "2"
-    """Cores, requested and limited, as Kubernetes writes them; whole numbers let a static CPU manager pin them."""
-    memory: str = "8Gi"
-    """Memory, requested and limited; what is in `shared_memory` counts."""
-    gpus: int = 0
-    """GPUs, as `nvidia.com/gpu`."""
-    shared_memory: str = "1Gi"
-    """Size of /dev/shm, which torch's processes share tensors through."""
-    secret: str = ""
-    """A Secret whose keys become environment variables: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, HF_TOKEN."""
-    environment: dict[str, str] = Field(default_factory=dict)
-    """Further environment variables, for what isn't secret: AWS_ENDPOINT_URL_S3, AWS_REGION."""
-    task_files: str = ""
-    """A ConfigMap that holds lm-eval task YAML and its rows; mounted as the orders' task folder."""
+class Start(Frozen):
+    """A Job to create."""
+
+    verb: Verb
+    stage: str  # what it is called, and whose resources it gets
+    part: str  # of the task; or `recall`, `finish`
+    orders: Orders
+    attempt: Count  # from 1; another attempt is another Job
+
+    @property
+    def task(self) -> str:
+        """What its attempts are counted by, together with the part."""
+        return self.orders.orders[0].id[:16] if self.orders.orders else self.part
 
 
 class Owner(Frozen):
-    """The object that owns a Job: when it is deleted, so is the Job."""
+    """The DarwinMerge that a Job is of: when it is deleted, so is the Job."""
 
-    api_version: str
-    kind: str
     name: str
     uid: str
 
+    @property
+    def reference(self) -> Json:
+        """The owner reference of what is made for it."""
+        # blockOwnerDeletion would need a permission on the owner's finalizers, and nobody waits for us
+        kind = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "controller": True, "blockOwnerDeletion": False}
+        return {**kind, "name": self.name, "uid": self.uid}
 
-def job(
-    experiment: str,
-    orders: Orders,
-    attempt: Count,
-    pod: PodSettings,
-    parent_bytes: int = 0,
-    owner: Owner | None = None,
-) -> dict[str, Any]:
-    """The manifest of a Job that does `orders`, for any namespace.
+
+def job(start: Start, owner: Owner, cluster: Cluster, image: str, parent_bytes: int = 0) -> Json:
+    """The manifest of a Job.
 
     Args:
-        experiment: name of the experiment, a DNS label of at most 36 letters.
-        orders: what to do, at least one order; the first gives the Job its name.
-        attempt: from 1; another attempt is another Job.
-        pod: what its pod is made of.
+        start: what it is for.
+        owner: whose Job it is.
+        cluster: what its pod is made of and may use.
+        image: the worker's.
         parent_bytes: size of both parents, as `ResolveSummary` has it; 0 while that isn't known.
-        owner: whose Job it is, if an object of the cluster stands for the experiment.
 
     Raises:
         BadConfiguration: the orders don't fit into a variable.
     """
-    first = orders.orders[0]
     labels = {
         "app.kubernetes.io/name": "darwinmerge",
         "app.kubernetes.io/component": CONTAINER,
-        f"{LABEL}/experiment": experiment,
-        f"{LABEL}/stage": _stage(first),
-        f"{LABEL}/task": first.id[:16],
-        f"{LABEL}/part": first.part,
-        f"{LABEL}/attempt": str(attempt),
+        f"{LABEL}/experiment": owner.name,
+        f"{LABEL}/stage": start.stage,
+        f"{LABEL}/task": start.task,
+        f"{LABEL}/part": start.part,
+        f"{LABEL}/attempt": str(start.attempt),
     }
-    metadata: dict[str, Any] = {"name": job_name(experiment, orders, attempt, owner), "labels": labels}
-    if owner:
-        # blockOwnerDeletion would need a permission on the owner's finalizers, and nobody waits for us
-        reference = {**owner.model_dump(by_alias=True), "controller": True, "blockOwnerDeletion": False}
-        metadata["ownerReferences"] = [reference]
+    template = cluster.template
+    meta = {"labels": {**template.labels, **labels}, **_given(annotations=template.annotations)}
+    queued = {QUEUE_LABEL: cluster.queue_name} if cluster.queue_name else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": metadata,
+        "metadata": {
+            "name": job_name(start, owner),
+            "labels": {**labels, **queued},
+            "ownerReferences": [owner.reference],
+        },
         "spec": {
             "backoffLimit": 0,
             "podFailurePolicy": FAILURE_POLICY,
             "podReplacementPolicy": "Failed",  # not before the old pod has ended: never two of one attempt
-            "template": {"metadata": {"labels": labels}, "spec": _pod(orders, pod, parent_bytes)},
+            **_given(suspend=bool(queued)),  # from the first moment on, even where Kueue's webhook is away
+            "template": {"metadata": meta, "spec": _pod(start, cluster, image, parent_bytes)},
         },
     }
 
 
-def job_name(experiment: str, orders: Orders, attempt: int, owner: Owner | None = None) -> str:
+def job_name(start: Start, owner: Owner) -> str:
     """`<experiment>-g03-c07-merge-<hash>-<attempt>`, a DNS label; a long experiment's name is cut, the rest never.
 
     The hash tells apart what looks alike: orders of one stage, and experiments of one name, one after the other.
     """
-    first = orders.orders[0]
-    place = ""
-    if isinstance(first.task.inputs, ScoreInputs) and first.task.inputs.generation:
-        place = f"-g{first.task.inputs.generation:02d}-c{first.task.inputs.index:02d}"
-    what = digest([owner.uid if owner else "", [[one.id, one.part] for one in orders.orders]])[:8]
-    rest = f"{place}-{_stage(first)}-{what}-{attempt}"
-    return experiment[: NAME_LETTERS - len(rest)].rstrip("-") + rest
+    place, orders = "", start.orders.orders
+    inputs = orders[0].task.inputs if orders else None
+    if start.verb == "work" and isinstance(inputs, ScoreInputs) and inputs.generation:
+        place = f"-g{inputs.generation:02d}-c{inputs.index:02d}"
+    what = digest([owner.uid, start.verb, [[one.id, one.part] for one in orders]])[:8]
+    rest = f"{place}-{start.stage}-{what}-{start.attempt}"
+    return owner.name[: NAME_LETTERS - len(rest)].rstrip("-") + rest
 
 
 def scratch_bytes(parent_bytes: int) -> int:
@@ -140,21 +138,15 @@ def scratch_bytes(parent_bytes: int) -> int:
     return SCRATCH_BASE + parent_bytes
 
 
-def _stage(order: Order) -> str:
-    return {"all": order.task.stage, "merge": "merge", "evaluate": "eval"}[order.part]
-
-
-def _pod(orders: Orders, pod: PodSettings, parent_bytes: int) -> dict[str, Any]:
-    volumes, mounts = _volumes(orders, pod, parent_bytes)
-    resources = {"cpu": pod.cpu, "memory": pod.memory, **({"nvidia.com/gpu": str(pod.gpus)} if pod.gpus else {})}
-    scratch = {"ephemeral-storage": str(scratch_bytes(parent_bytes))}  # a node that hasn't it isn't chosen
-    container: dict[str, Any] = {
+def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
+    template, pod = cluster.template, cluster.pod_of(start.stage)
+    volumes, mounts = _volumes(start.orders, template, parent_bytes)
+    container: Json = {
         "name": CONTAINER,
-        "image": pod.image,
-        "args": ["work"],
-        "env": _environment({"DARWIN_ORDERS": _json(orders), **pod.environment}),
-        # equal: such a pod is the last to be evicted from a node under pressure
-        "resources": {"requests": {**resources, **scratch}, "limits": resources},
+        "image": image,
+        "args": [start.verb],
+        "env": _environment(start.orders, cluster, pod),
+        "resources": _resources(pod, 0 if _has_scratch(template) else scratch_bytes(parent_bytes)),
         "volumeMounts": mounts,
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -163,43 +155,77 @@ def _pod(orders: Orders, pod: PodSettings, parent_bytes: int) -> dict[str, Any]:
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",  # last words of a worker that couldn't write any
     }
-    if pod.secret:
-        container["envFrom"] = [{"secretRef": {"name": pod.secret}}]
+    if cluster.store.credentials_secret:
+        container["envFrom"] = [{"secretRef": {"name": cluster.store.credentials_secret.name}}]
     return {
         "restartPolicy": "Never",  # a podFailurePolicy demands it
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": UID,
-            "runAsGroup": UID,
-            "fsGroup": UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _security(template),
         "containers": [container],
         "volumes": volumes,
+        **_given(
+            nodeSelector=pod.node_selector,
+            tolerations=[_written(toleration) for toleration in pod.tolerations],
+            priorityClassName=pod.priority_class_name,
+            affinity=template.affinity,
+            topologySpreadConstraints=list(template.topology_spread_constraints),
+            serviceAccountName=template.service_account_name,
+        ),
     }
 
 
-def _volumes(orders: Orders, pod: PodSettings, parent_bytes: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    volumes: list[dict[str, Any]] = [
-        {"name": SCRATCH_VOLUME, "emptyDir": {"sizeLimit": str(scratch_bytes(parent_bytes))}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": pod.shared_memory}},
+def _resources(pod: StagePod, scratch: int) -> Json:
+    """Limits as given, and requests default to them: such a pod is the last to be evicted under pressure."""
+    limits, requests = dict(pod.resources.limits), dict(pod.resources.requests)
+    limits |= {name: amount for name, amount in MODEST.items() if name not in limits | requests}
+    requests = limits | requests
+    if scratch:
+        requests.setdefault(STORAGE, str(scratch))  # a node that hasn't it isn't chosen
+    return {"limits": limits, "requests": requests}
+
+
+def _environment(orders: Orders, cluster: Cluster, pod: StagePod) -> list[Json]:
+    """Orders and the store's place, then what a person wants, who has the last word."""
+    store = cluster.store
+    region = store.region or ("us-east-1" if store.endpoint else "")
+    ours = _given(AWS_ENDPOINT_URL_S3=store.endpoint, AWS_REGION=region)
+    named = {variable.name for variable in pod.env}
+    return [
+        # a kubelet would replace `$(NAME)`, and takes `$$` for `$`
+        {"name": "DARWIN_ORDERS", "value": _json(orders).replace("$", "$$")},
+        *({"name": name, "value": value} for name, value in ours.items() if name not in named),
+        *(_written(variable) for variable in pod.env),
     ]
-    mounts: list[dict[str, Any]] = [
+
+
+def _security(template: PodTemplate) -> Json:
+    user = {"runAsUser": UID, "runAsGroup": UID, "fsGroup": UID}
+    chosen = user if template.security_context is None else _written(template.security_context)
+    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **chosen}
+
+
+def _has_scratch(template: PodTemplate) -> bool:
+    return any(volume.name == SCRATCH_VOLUME for volume in template.volumes)
+
+
+def _volumes(orders: Orders, template: PodTemplate, parent_bytes: int) -> tuple[list[Json], list[Json]]:
+    volumes: list[Json] = [
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": template.shared_memory}}
+    ]
+    if not _has_scratch(template):
+        volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {"sizeLimit": str(scratch_bytes(parent_bytes))}})
+    mounts: list[Json] = [
         {"name": SCRATCH_VOLUME, "mountPath": SCRATCH},
         {"name": "shared-memory", "mountPath": SHARED_MEMORY},
     ]
     for number, claim in enumerate(_claims(orders)):
         # read-only twice: a read-only mount alone would let the kubelet give the parents' files to our fsGroup
-        volumes.append(
-            {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
-        )
+        volumes.append({"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
         mounts.append({"name": f"claim-{number}", "mountPath": f"{CLAIMS_DEFAULT}/{claim}", "readOnly": True})
-    if pod.task_files:
-        volumes.append({"name": "task-files", "configMap": {"name": pod.task_files}})
-        mounts.append({"name": "task-files", "mountPath": orders.where.task_folder, "readOnly": True})
+    volumes += [_written(volume) for volume in template.volumes]
+    mounts += [_written(mount) for mount in template.volume_mounts]
     return volumes, mounts
 
 
@@ -219,6 +245,11 @@ def _json(orders: Orders) -> str:
     return text
 
 
-def _environment(variables: Mapping[str, str]) -> list[dict[str, str]]:
-    """Variables as they are: a kubelet would replace `$(NAME)` in them, and takes `$$` for `$`."""
-    return [{"name": name, "value": value.replace("$", "$$")} for name, value in variables.items()]
+def _written(part: Frozen) -> Json:
+    """A part of the template as a Pod has it: the same names, and nothing that a person didn't write."""
+    return part.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _given(**fields: Any) -> Json:
+    """Fields that aren't empty."""
+    return {name: value for name, value in fields.items() if value}

@@ -10,12 +10,9 @@ from darwinmerge_operator.seen import SeenJob
 def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
     """The ledger with all that the Jobs show: results, ends without one, lost pods, time with a pod running."""
     results, merged, missed = dict(ledger.results), set(ledger.merged), set(ledger.missed)
-    disruptions = dict(ledger.disruptions)
     for job in jobs:
         for pod in job.pods:
             _hear(job, pod.ending, results, merged, missed)
-        if job.pods_seen > 1 + disruptions.get(job.name, 0):
-            disruptions[job.name] = job.pods_seen - 1
     running = any(pod.running_since and not pod.ending for job in jobs for pod in job.pods)
     since = ledger.active_since
     found = ledger.model_copy(
@@ -23,7 +20,7 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
             "results": results,
             "merged": tuple(sorted(merged)),
             "missed": tuple(sorted(missed)),
-            "disruptions": disruptions,
+            "pods": _pods(ledger, jobs),
             "active_since": (since or now) if running else None,
             "active_seconds": ledger.active_seconds + (now - since if since and not running else 0.0),
         }
@@ -33,6 +30,16 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
         if failed:
             found = found.having(job.key, failed)
     return found
+
+
+def _pods(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
+    """Every Pod that was ever seen of an attempt: most are gone when the next one comes."""
+    seen = {f"{job.key}/{job.attempt}": {pod.uid for pod in job.pods} for job in jobs}
+    worn = {attempt for attempt, pods in ledger.pods.items() if len(pods) > 1}
+    return {
+        attempt: tuple(sorted(seen.get(attempt, set()) | {*ledger.pods.get(attempt, ())}))
+        for attempt in sorted(worn | {attempt for attempt, pods in seen.items() if pods})
+    }
 
 
 def _hear(
@@ -59,7 +66,7 @@ def _failure(job: SeenJob, now: float) -> Try | None:
 
     endings = [pod.ending for pod in job.pods if pod.ending]
     if job.complete:
-        if any(ending.reason == "Done" for ending in endings):
+        if job.done:
             return None
         return attempt(ExitCode.INTERNAL, endings[-1].text if endings else "its Pod is gone, and its message with it")
     if job.failed:

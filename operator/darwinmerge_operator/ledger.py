@@ -42,7 +42,7 @@ class Ledger(Frozen):
     recalling: bool = True  # until the store has nothing more to tell
     tries: dict[str, tuple[Try, ...]] = Field(default_factory=dict)  # by `key_of`
     forgiven: dict[str, int] = Field(default_factory=dict)  # attempts up to this number count no more
-    disruptions: dict[str, int] = Field(default_factory=dict)  # pods lost to the cluster's doings, by the Job's name
+    pods: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # by attempt, as `key/number`: who they were
     dropped: tuple[str, ...] = ()  # staged children that a Job was told to delete, 16 digits of their recipes
     image: str = ""  # the worker's, since acceptance
     active_seconds: float = 0.0  # with a pod running, up to `active_since`
@@ -61,6 +61,10 @@ class Ledger(Frozen):
         """The highest number of an attempt; 0 without any."""
         return max((t.number for t in self.tries.get(key, ())), default=0)
 
+    def disrupted(self, key: str) -> int:
+        """Pods that the cluster took away: those beyond one an attempt."""
+        return sum(len(pods) - 1 for attempt, pods in self.pods.items() if attempt.startswith(f"{key}/"))
+
     def having(self, key: str, attempt: Try) -> "Ledger":
         """With one more attempt, unless it is known."""
         known = self.tries.get(key, ())
@@ -71,7 +75,7 @@ class Ledger(Frozen):
 
     def forgive(self) -> "Ledger":
         """A person asked for another try: what failed so far counts no more."""
-        return self.model_copy(update={"forgiven": {key: self.last(key) for key in self.tries}, "disruptions": {}})
+        return self.model_copy(update={"forgiven": {key: self.last(key) for key in self.tries}, "pods": {}})
 
 
 def key_of(task: TaskId, part: Part | str) -> str:

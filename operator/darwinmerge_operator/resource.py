@@ -178,10 +178,10 @@ class DarwinMerge(Manifest):
         ),
     )
 
-    def experiment(self, device: str) -> Experiment:
+    def experiment(self) -> Experiment:
         """What the engine is told of it: all but how the cluster carries it out."""
         told = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"spec": {"cluster"}})
-        plain = experiment_of(check(told, self.metadata.name, Manifest), Path("/"), device)
+        plain = experiment_of(check(told, self.metadata.name, Manifest), Path("/"), self.spec.cluster.benchmark_device)
         return plain.model_copy(update={"limits": Limits(attempts=self.spec.cluster.backoff_limit + 1)})
 
 

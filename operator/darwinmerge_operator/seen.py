@@ -29,6 +29,7 @@ class SeenPod(Frozen):
     """One Pod of a Job."""
 
     name: str
+    uid: str  # its first 8 digits
     ending: Ending | None = None  # None: it hasn't ended
     running_since: float | None = None  # seconds since 1970
     finished_at: float | None = None
@@ -50,13 +51,17 @@ class SeenJob(Frozen):
     suspended: bool = False  # by Kueue: it waits for quota
     leaving: bool = False  # deleted, not gone yet
     pods: tuple[SeenPod, ...] = ()
-    pods_seen: int = 0  # by this operator, those that are gone by now included
     refused: str = ""  # why the controller couldn't create its Pod
 
     @property
     def finished(self) -> bool:
         """Nothing more will come of it."""
         return self.complete or self.failed
+
+    @property
+    def done(self) -> bool:
+        """It ended as it should."""
+        return self.complete and any(pod.ending and pod.ending.reason == "Done" for pod in self.pods)
 
     @property
     def key(self) -> str:
@@ -119,6 +124,7 @@ def _pod(pod: Mapping[str, Any], now: float) -> SeenPod:
     lost = deleted is not None and not ended and now > deleted + STUCK_SECONDS
     return SeenPod(
         name=metadata["name"],
+        uid=metadata["uid"][:8],
         ending=ending(pod),
         running_since=seconds(running),
         finished_at=seconds(ended.get("finishedAt")),

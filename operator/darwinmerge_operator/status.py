@@ -42,7 +42,7 @@ ReadyReason = Literal[
 ]
 ReconcilingReason = Literal["Starting"]
 StalledReason = Literal[  # a person must act, or time will tell; what is done is kept, and it can go on
-    "BadConfiguration",  # as a worker found: another experiment's store, say
+    "BadConfiguration",  # not accepted; or as a worker found: another experiment's store, say
     "BadInput",  # a parent, a data set or a stored file is not what it must be
     "DeadlineExceeded",  # spec.cluster.activeDeadlineSeconds
     "EvaluatorFailed",  # the benchmark's code fails
@@ -136,7 +136,8 @@ class Shown(Frozen):
     best: Words = ""
     """The best candidate's score on search rows."""
     vs_parents: Words = ""
-    """The best candidate beside the better parent on search rows; after the verdict, the child on verdict rows."""
+    """The best candidate beside the better parent on search rows, as +0.031; after the verdict, the child beside Father
+    and Mother on verdict rows, as +0.120*/+0.008: a star where the test tells them apart."""
     eta: Words = ""
     """When it may be done."""
 

@@ -6,23 +6,31 @@ loopback, where the tests' S3 listens: one node on this machine, its Pods on the
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from kubernetes import config
 from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import NotFoundError
 
-from darwinmerge.experiment.experiment import Bindings
-from darwinmerge.pipeline.orders import Order, Orders, order
-from darwinmerge.pipeline.tasks import REVISIONS, ResolveInputs, Task
+from darwinmerge_operator.crd import crd
+from darwinmerge_operator.resource import GROUP, KIND, VERSION
+from tests.integration.conftest import World, darwin, make_world
+from tests.s3 import BUCKET, S3
 
 REMEDY = {
     "KUBECONFIG": "a kubeconfig of a cluster for tests, in which namespaces come and go",
     "DARWIN_TEST_WORKER_IMAGE": "the image of Dockerfile.gpu (make images), loaded into the cluster",
     "DARWIN_TEST_OPERATOR_IMAGE": "the image of Dockerfile.operator (make images), loaded into the cluster",
+    "DARWIN_TEST_KSTATUS": "a command that reads an object (JSON) and prints what kstatus makes of it: Current, ...",
 }
+T = TypeVar("T")
 RESTRICTED = "pod-security.kubernetes.io/enforce"
 
 
@@ -42,7 +50,9 @@ class Kubernetes:
 
     def of(self, kind: str) -> Any:
         """The requests of a kind."""
-        version = {"Job": "batch/v1", "Eviction": "policy/v1"}.get(kind, "v1")
+        version = {"Job": "batch/v1", "Eviction": "policy/v1", "Deployment": "apps/v1", KIND: f"{GROUP}/{VERSION}"}.get(
+            kind, "v1"
+        )
         return self.kinds.get(api_version=version, kind=kind)
 
     def create(self, manifest: dict[str, Any], namespace: str | None = None, dry: bool = False) -> dict[str, Any]:
@@ -51,10 +61,10 @@ class Kubernetes:
         made: dict[str, Any] = self.of(manifest["kind"]).create(manifest, namespace, query_params=query).to_dict()
         return made
 
-    def pods(self, job: str, namespace: str) -> list[dict[str, Any]]:
-        """The Pods of a Job, the oldest first."""
-        found = self.of("Pod").get(namespace=namespace, label_selector=f"batch.kubernetes.io/job-name={job}").to_dict()
-        return sorted(found["items"], key=lambda pod: pod["metadata"]["creationTimestamp"])
+    def list(self, kind: str, namespace: str, **selectors: str) -> Sequence[dict[str, Any]]:
+        """Objects of a kind, by `label_selector` or `field_selector`."""
+        items: Sequence[dict[str, Any]] = self.of(kind).get(namespace=namespace, **selectors).to_dict()["items"]
+        return items
 
     def log(self, pod: str, namespace: str) -> str:
         """What a Pod has printed."""
@@ -66,6 +76,26 @@ class Kubernetes:
 def kubernetes() -> Kubernetes:
     """The cluster; the test is skipped where there is none."""
     return Kubernetes(DynamicClient(config.new_client_from_config(named("KUBECONFIG"))).resources)
+
+
+@pytest.fixture(scope="session")
+def merges(kubernetes: Kubernetes) -> Iterator[Any]:
+    """The requests of the kind DarwinMerge; the CRD is removed again, unless it was there before."""
+    crds = kubernetes.kinds.get(api_version="apiextensions.k8s.io/v1", kind="CustomResourceDefinition")
+    name = crd()["metadata"]["name"]
+    try:
+        crds.get(name=name)
+        ours = False
+    except NotFoundError:
+        ours = True
+    crds.server_side_apply(crd(), name=name, field_manager="darwin-test", force_conflicts=True)
+    for event in crds.watch(name=name, timeout=60):
+        conditions = {c.type: c.status for c in event["object"].status.conditions or ()}
+        if conditions.get("Established") == "True":
+            break
+    yield kubernetes.of(KIND)
+    if ours:
+        crds.delete(name=name)
 
 
 @pytest.fixture(scope="session")
@@ -103,17 +133,73 @@ def restricted(make_namespace: Callable[..., str]) -> str:
 
 @pytest.fixture(scope="session")
 def namespace(make_namespace: Callable[..., str]) -> str:
-    """A namespace in which Pods run, with the labels that the cluster wants for that (`key=value,...`)."""
+    """A namespace in which Pods run."""
+    return make_namespace(running())
+
+
+@pytest.fixture(scope="session")
+def parents_in_s3(s3_server: S3, material: Path) -> S3:
+    """The server, with the tiny pair in its bucket."""
+    for path in (material / "parents" / "tiny-qwen35").glob("*ther/*"):
+        s3_server.client().upload_file(str(path), BUCKET, f"parents/{path.parent.name}/{path.name}")
+    return s3_server
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory, material: Path) -> World:
+    """One generation of two children; chunks so small that an evaluation has a middle, shards so that a child has."""
+    world = make_world(tmp_path_factory.mktemp("one-machine") / "world", material)
+    world.edit("evolution", value={"steps": 1, "candidates": 2})
+    world.edit("evaluation", "finalists", value=1)
+    world.edit("evaluation", "chunk", value=2)
+    world.edit("output", value={"maxShardSize": "300KB"})
+    return world
+
+
+@pytest.fixture(scope="session")
+def on_one_machine(small_world: World) -> World:
+    """The same experiment by `darwin run`."""
+    run = darwin("run", small_world.manifest)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return small_world
+
+
+@pytest.fixture(scope="session")
+def furnished(kubernetes: Kubernetes, namespace: str, small_world: World, parents_in_s3: S3) -> str:
+    """The namespace, with the Secret and the ConfigMap of the small experiment."""
+    access, secret = parents_in_s3.keys["user"]
+    keys = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+    files = {path.name: path.read_text() for path in (small_world.folder / "tasks").iterdir()}
+    for kind, name, data in (("Secret", "s3", {"stringData": keys}), ("ConfigMap", "tasks", {"data": files})):
+        kubernetes.create({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **data}, namespace)
+    return namespace
+
+
+def running() -> dict[str, str]:
+    """Labels of a namespace in which Pods run, as the cluster wants them (`key=value,...`)."""
     given = os.environ.get("DARWIN_TEST_NAMESPACE_LABELS", "")
-    return make_namespace(dict(label.split("=", 1) for label in given.split(",") if label))
+    return dict(label.split("=", 1) for label in given.split(",") if label)
 
 
-def resolve(**where: str) -> Orders:
-    """The simplest orders, for parents and a store that need not be there."""
-    task = Task(revision=REVISIONS["resolve"], seed=0, inputs=ResolveInputs())
-    places = {"father": "s3://models/father", "mother": "s3://models/mother", "store": "s3://runs/tiny"}
-    return to_do(order(task), **{**places, **where})
+def kubectl(*arguments: str | Path) -> str:
+    """What kubectl prints."""
+    return program("kubectl", *arguments)
 
 
-def to_do(*orders: Order, **where: str) -> Orders:
-    return Orders(where=Bindings(**where), orders=orders)
+def program(name: str, *arguments: str | Path) -> str:
+    """What a program prints; the test is skipped where there is none."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} on PATH")
+    done = subprocess.run([found, *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{name} {arguments}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def until(found: Callable[[], T], seconds: float = 120, step: float = 0.05) -> T:
+    """What `found` gives, once that is something."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(step)
+    return value

@@ -7,31 +7,40 @@ import pytest
 from kubernetes.dynamic.exceptions import ApiException, ForbiddenError
 
 from darwinmerge.pipeline.orders import order
-from darwinmerge_operator.job import Owner, PodSettings, job
-from tests.cluster.conftest import Kubernetes, resolve, to_do
-from tests.unit.test_jobs import score
+from darwinmerge_operator.cluster_spec import Cluster
+from darwinmerge_operator.job import Owner, Start, job
+from darwinmerge_operator.resource import from_api
+from tests.cluster.conftest import Kubernetes
+from tests.clustered import full
+from tests.unit.test_jobs import FINISH, OWNER, RECALL, WHERE, made, score, start
 
 pytestmark = pytest.mark.cluster
 
-PLACES = {"father": "pvc://models/father", "mother": "pvc://other.models/mother", "store": "s3://runs/tiny"}
-POD = PodSettings(
-    image="registry.example/darwin-gpu:1", gpus=1, secret="s3", environment={"AWS_REGION": "eu-central-1"}
-)
-OWNER = Owner(api_version="v1", kind="ConfigMap", name="tiny", uid="5c3a8f6e-0000-4000-8000-000000000000")
+PLACES = {"father": "pvc://models/father", "mother": "pvc://other.models/mother"}
+CHOSEN = {"resources": {"limits": {"cpu": 4, "memory": "64Gi", "nvidia.com/gpu": 1}}}
+LONGEST = Owner(name="x" * 36, uid=OWNER.uid)
+
+
+def from_claims(**more: Any) -> Start:
+    return start(order(score(1000, 47), "evaluate"), where=WHERE.model_copy(update=PLACES), **more)
+
 
 JOBS = {
-    "resolve": job("tiny", resolve(), 1, POD),
-    "cpu only": job("tiny", resolve(), 1, PodSettings(image="x:1")),
-    "owned": job("tiny", resolve(), 1, POD, owner=OWNER),
-    "large parents": job("tiny", resolve(), 1, POD, parent_bytes=140 << 30),
-    "parents in volumes": job("tiny", resolve(**PLACES), 1, POD),
-    "task files": job("tiny", resolve(task_folder="/tasks"), 1, POD.model_copy(update={"task_files": "tasks"})),
-    "the longest name": job("x" * 36, to_do(order(score(1000, 47), "evaluate"), **PLACES), 99, POD),
+    "resolve": made(),
+    "recall": made(RECALL),
+    "finish": made(FINISH),
+    "with a GPU": made(start(order(score(1, 0)))),
+    "nothing said": job(start(), OWNER, Cluster(), "x:1"),
+    "large parents": made(parent_bytes=140 << 30),
+    "parents in volumes": made(from_claims()),
+    "queued": made(queueName="team"),
+    "the longest name": job(from_claims(attempt=99), LONGEST, Cluster(), "x:1"),
 }
 
 
 def pod_of(manifest: dict[str, Any]) -> dict[str, Any]:
-    metadata = {"name": f"{manifest['metadata']['name']}-abcde", "labels": manifest["metadata"]["labels"]}
+    labels = manifest["spec"]["template"]["metadata"]["labels"]
+    metadata = {"name": f"{manifest['metadata']['name']}-abcde", "labels": labels}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": manifest["spec"]["template"]["spec"]}
 
 
@@ -43,6 +52,10 @@ def test_every_job_is_valid_and_its_pods_are_restricted(
     assert made["metadata"]["name"] == manifest["metadata"]["name"]
     pod = kubernetes.create(pod_of(manifest), restricted, dry=True)
     assert pod["status"]["qosClass"] == "Guaranteed"
+
+
+def test_a_job_of_which_everything_is_said_is_valid(kubernetes: Kubernetes, restricted: str) -> None:
+    kubernetes.create(job(start(), OWNER, from_api(full()).spec.cluster, "x:1"), restricted, dry=True)
 
 
 def test_the_namespace_does_refuse_what_is_not_restricted(kubernetes: Kubernetes, restricted: str) -> None:

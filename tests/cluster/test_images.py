@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from darwinmerge_operator.job import UID, PodSettings, job
-from examples.by_hand import Cluster
-from tests.cluster.conftest import Kubernetes, resolve
+from darwinmerge_operator.cluster_spec import Cluster
+from darwinmerge_operator.job import UID, job
+from tests.cluster.conftest import Kubernetes, until
+from tests.unit.test_jobs import OWNER, start
 
 pytestmark = pytest.mark.cluster
 
@@ -39,18 +40,23 @@ print(json.dumps({
 @pytest.fixture(scope="session")
 def say(kubernetes: Kubernetes, namespace: str) -> Callable[..., str]:
     """Runs a command in a Pod as restricted as a worker's; what it prints."""
-    cluster = Cluster(namespace)
+    modest = Cluster.model_validate({"template": {"resources": {"limits": {"memory": "512Mi"}}}})
 
     def run(name: str, image: str, **command: list[str]) -> str:
-        manifest: dict[str, Any] = copy.deepcopy(job(name, resolve(), 1, PodSettings(image=image, memory="512Mi")))
-        manifest["spec"]["template"]["spec"]["containers"][0].update(command)
-        kubernetes.create(manifest, namespace)
-        made = cluster.finished({manifest["metadata"]["name"]})
-        (pod,) = kubernetes.pods(made, namespace)
-        said = kubernetes.log(pod["metadata"]["name"], namespace)
-        assert pod["status"]["phase"] == "Succeeded", said
-        cluster.delete(made)
+        manifest = copy.deepcopy(job(start(), OWNER, modest, image))
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        spec = manifest["spec"]["template"]["spec"]
+        spec["containers"][0].update(command)
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+        kubernetes.create(pod, namespace)
+        ended = until(lambda: phase(name) in ("Succeeded", "Failed") and phase(name))
+        said = kubernetes.log(name, namespace)
+        assert ended == "Succeeded", said
+        kubernetes.of("Pod").delete(name, namespace)
         return said
+
+    def phase(name: str) -> str:
+        return str(kubernetes.of("Pod").get(name=name, namespace=namespace).status.phase)
 
     return run
 
@@ -77,7 +83,9 @@ def test_the_operator_has_a_name_and_no_torch(say: Callable[..., str], operator_
     assert found["packages"] == ["kopf", "kubernetes", "darwinmerge_operator"]
 
 
-@pytest.mark.parametrize("image", ["worker_image", "operator_image"])
-def test_an_image_is_the_darwin_command(say: Callable[..., str], image: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("image", "says"), [("worker_image", "darwin, "), ("operator_image", "darwin-operator, ")])
+def test_an_image_is_its_command(
+    say: Callable[..., str], image: str, says: str, request: pytest.FixtureRequest
+) -> None:
     said = say(image.replace("_", "-"), request.getfixturevalue(image), args=["--version"])
-    assert version("darwinmerge") in said
+    assert says + "version " + version("darwinmerge") in said

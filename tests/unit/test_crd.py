@@ -138,8 +138,8 @@ def test_validate_asks_for_more_with_cluster() -> None:
 
 
 def test_the_engine_is_told_the_same_experiment_on_a_laptop_and_in_a_cluster() -> None:
-    document = small() | {"spec": {**small()["spec"], "cluster": {"backoffLimit": 4}}}
-    inside = merge(document).experiment("cuda")
+    document = small() | {"spec": {**small()["spec"], "cluster": {"backoffLimit": 4, "device": "cuda"}}}
+    inside = merge(document).experiment()
     outside = check(document, "merge", Manifest).spec
     assert inside.spec == outside.model_copy(update={"cluster": {}})
     assert (inside.where.device, inside.where.store, inside.limits.attempts) == ("cuda", "s3://runs/small", 5)
@@ -189,7 +189,7 @@ def test_a_condition_has_a_reason_of_its_own_list() -> None:
 
 @pytest.mark.parametrize("code", set(ExitCode) - {ExitCode.OK, ExitCode.FAILED})
 def test_whatever_makes_the_driver_give_up_is_a_reason_to_stall(code: ExitCode) -> None:
-    limits = merge(small()).experiment("cpu").limits
+    limits = merge(small()).experiment().limits
     given_up = retry(limits, [Attempt(task="a", number=n, exit=code) for n in range(1, 21)])
     assert isinstance(given_up, GiveUp)
     assert given_up.reason in get_args(StalledReason)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.orders import Message, Order, encode
-from darwinmerge.pipeline.tasks import Result, TaskId
-from darwinmerge_operator.decide import MAX_DISRUPTIONS, Decision, Policy, Seen, Start, decide
+from darwinmerge.pipeline.tasks import Result, ScoreInputs, TaskId
+from darwinmerge_operator.decide import MAX_DISRUPTIONS, Decision, Policy, Seen, decide
 from darwinmerge_operator.ending import Ending
+from darwinmerge_operator.job import Start
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
 from darwinmerge_operator.seen import SeenJob, SeenPod
 from tests.unit.plan_world import ANY_WORLDS, SEEDS, World, experiment, run
@@ -30,10 +31,8 @@ def failed(code: ExitCode) -> Ending:
 
 
 def job_of(start: Start, now: float, **more: Any) -> SeenJob:
-    orders = start.orders.orders
-    task = orders[0].id[:16] if orders else start.part
+    task, tasks = start.task, tuple(one.id for one in start.orders.orders)
     name = f"{task}-{start.part}-{start.attempt}"
-    tasks = tuple(one.id for one in orders)
     fields = {"name": name, "task": task, "part": start.part, "tasks": tasks, "attempt": start.attempt, "created": now}
     return SeenJob(**(fields | more))
 
@@ -51,18 +50,19 @@ class Run:
     retry: str = ""
     generation: int = 1
 
-    def decide(self, **policy: Any) -> Decision:
-        given = self.policy.model_copy(update=policy)
-        seen = Seen(
+    def seen(self, **policy: Any) -> Seen:
+        return Seen(
             experiment=self.x,
-            policy=given,
+            policy=self.policy.model_copy(update=policy),
             generation=self.generation,
             retry_requested=self.retry,
             ledger=self.ledger,
             jobs=self.jobs,
             now=self.now,
         )
-        return decide(seen)
+
+    def decide(self, **policy: Any) -> Decision:
+        return decide(self.seen(**policy))
 
     def step(self, **policy: Any) -> Decision:
         """Decide, and do it."""
@@ -75,7 +75,7 @@ class Run:
         return found
 
     def end(self, job: SeenJob, ending: Ending, **how: bool) -> None:
-        pod = SeenPod(name=f"{job.name}-x", ending=ending, finished_at=self.now)
+        pod = SeenPod(name=f"{job.name}-x", uid="x", ending=ending, finished_at=self.now)
         self.jobs = tuple(j.model_copy(update={"pods": (pod,), **how}) if j.name == job.name else j for j in self.jobs)
 
     def finish(self, world: World, starts: Sequence[Start]) -> None:
@@ -245,7 +245,7 @@ def test_results_before_a_failure_are_kept() -> None:
 def test_a_pod_on_a_lost_node_is_replaced() -> None:
     jobs = Run(experiment())
     start = jobs.until(World(), "mri").start[0]
-    lost = SeenPod(name="p", running_since=1.0, lost=True)
+    lost = SeenPod(name="p", uid="p", running_since=1.0, lost=True)
     jobs.jobs = tuple(job.model_copy(update={"pods": (lost,)}) for job in jobs.jobs)
     found = jobs.step()
     assert job_of(start, 0).name in found.remove
@@ -271,12 +271,39 @@ def test_a_job_that_kueue_holds_is_not_stalled() -> None:
     assert jobs.step().halts == ()
 
 
-def test_disruptions_are_forgiven_up_to_a_cap() -> None:
+def test_disruptions_are_forgiven_up_to_a_cap_even_of_pods_that_are_long_gone() -> None:
     jobs = Run(experiment())
-    jobs.until(World(), "mri")
-    for seen, halts in ((MAX_DISRUPTIONS, 0), (MAX_DISRUPTIONS + 1, 1)):
-        jobs.jobs = tuple(job.model_copy(update={"pods_seen": seen}) for job in jobs.jobs)
-        assert len(jobs.step().halts) == halts
+    start = jobs.until(World(), "mri").start[0]
+    for number in range(MAX_DISRUPTIONS + 1):
+        assert jobs.step().halts == ()
+        pod = SeenPod(name="p", uid=f"{number}", running_since=jobs.now)
+        jobs.jobs = tuple(job.model_copy(update={"pods": (pod,)}) for job in jobs.jobs)
+    found = jobs.step()
+    assert [(halt.reason, halt.final) for halt in found.halts] == [("TooManyDisruptions", True)]
+    assert job_of(start, 0).name in found.remove
+    assert [one for one in jobs.step().start if one.stage == "mri"] == []
+    jobs.retry = "2026-01-01T00:00:00Z"
+    assert [one.stage for one in jobs.step().start] == ["mri"]
+
+
+def test_jobs_go_on_while_the_store_is_asked_after_the_ledger_was_lost() -> None:
+    jobs = Run(experiment(), Policy(parallelism=1))
+    start = jobs.until(World(), "mri").start[0]
+    jobs.ledger = Ledger()
+    found = jobs.step()
+    assert found.remove == ()
+    assert [one.verb for one in found.start] == ["recall"]
+    assert job_of(start, 0).name in {job.name for job in jobs.jobs}
+
+
+def test_a_finished_run_whose_steps_grow_goes_on_and_is_finished_again() -> None:
+    jobs, world = Run(experiment(steps=1)), World()
+    jobs.all(world)
+    jobs.x = experiment(steps=2)
+    started = jobs.all(world)
+    inputs = [start.orders.orders[0].task.inputs for start in started if start.stage == "score"]
+    assert 2 in {one.generation for one in inputs if isinstance(one, ScoreInputs)}
+    assert started[-1].part == "finish"
 
 
 def test_the_deadline_counts_only_time_with_a_pod_running_and_raising_it_goes_on() -> None:
@@ -284,7 +311,7 @@ def test_the_deadline_counts_only_time_with_a_pod_running_and_raising_it_goes_on
     jobs.until(World(), "mri")
     jobs.now += HOUR
     assert jobs.step().halts == (), "nothing has run yet"
-    running = (SeenPod(name="p", running_since=jobs.now),)
+    running = (SeenPod(name="p", uid="p", running_since=jobs.now),)
     jobs.jobs = tuple(job.model_copy(update={"pods": running}) for job in jobs.jobs)
     assert jobs.step().again_in == pytest.approx(100.0)
     jobs.now += 101

@@ -17,14 +17,23 @@ from darwinmerge.merge.recipe import Mixing, Pins
 from darwinmerge.pipeline.orders import Failure, Message, Order, Orders, Part, encode, order
 from darwinmerge.pipeline.tasks import REVISIONS, ChildModel, MriInputs, ResolveInputs, ScoreInputs, Task, Terms
 from darwinmerge.search.genome import Genome
+from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.ending import Ending, ending
-from darwinmerge_operator.job import NAME_LETTERS, Owner, PodSettings, job, job_name, scratch_bytes
+from darwinmerge_operator.job import NAME_LETTERS, Owner, Start, job, job_name, scratch_bytes
 
 WHERE = Bindings(father="s3://models/father", mother="s3://models/mother", store="s3://runs/tiny", task_folder="/tasks")
-POD = PodSettings(image="registry.example/darwin-gpu:1", gpus=1, secret="s3", task_files="tasks")
+TASKS = {"name": "tasks", "mountPath": "/tasks", "readOnly": True}
+CLUSTER: dict[str, Any] = {
+    "store": {"credentialsSecret": {"name": "s3"}},
+    "template": {
+        "resources": {"limits": {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": 1}},
+        "volumes": [{"name": "tasks", "configMap": {"name": "tasks"}}],
+        "volumeMounts": [TASKS],
+    },
+}
 RESOLVE = Task(revision=REVISIONS["resolve"], seed=0, inputs=ResolveInputs())
 PINS = Pins(father="f", mother="m")
-OWNER = Owner(api_version="darwinmerge.io/v1alpha1", kind="DarwinMerge", name="tiny", uid="7d3c")
+OWNER = Owner(name="tiny", uid="5c3a8f6e-0000-4000-8000-000000000000")
 
 
 def score(generation: int = 0, index: int = 0) -> Task:
@@ -49,9 +58,33 @@ def to_do(*orders: Order, where: Bindings = WHERE) -> Orders:
     return Orders(where=where, orders=orders or (order(RESOLVE),))
 
 
+def start(*orders: Order, where: Bindings = WHERE, attempt: int = 1) -> Start:
+    todo = to_do(*orders, where=where)
+    first = todo.orders[0]
+    stage = {"merge": "merge", "evaluate": "eval"}.get(first.part, first.task.stage)
+    return Start(verb="work", stage=stage, part=first.part, orders=todo, attempt=attempt)
+
+
+RECALL = Start(verb="recall", stage="recall", part="recall", orders=to_do(order(score(3, 7))), attempt=1)
+FINISH = Start(verb="work", stage="finish", part="finish", orders=Orders(where=WHERE), attempt=1)
+
+
+def made(one: Start | None = None, parent_bytes: int = 0, **cluster: Any) -> dict[str, Any]:
+    return job(one or start(), OWNER, Cluster.model_validate(CLUSTER | cluster), "registry.example/gpu:1", parent_bytes)
+
+
+def templated(**template: Any) -> dict[str, Any]:
+    return made(template={**CLUSTER["template"], **template})
+
+
 def pod_of(manifest: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = manifest["spec"]["template"]["spec"]
     return found
+
+
+def volume_of(manifest: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [volume for volume in pod_of(manifest)["volumes"] if volume["name"] == name]
+    return dict(found)
 
 
 def container_of(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -79,34 +112,44 @@ def value_of(manifest: dict[str, Any], name: str) -> str:
 def test_every_name_is_a_dns_label_that_leaves_room_for_a_pods(
     experiment: str, generation: int, index: int, part: Part, attempt: int
 ) -> None:
-    name = job_name(experiment, to_do(order(score(generation, index), part)), attempt)
+    owner = Owner(name=experiment, uid="u")
+    name = job_name(start(order(score(generation, index), part), attempt=attempt), owner)
     assert len(name) <= NAME_LETTERS
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
 
 
-def test_a_name_says_what_the_job_does() -> None:
-    assert re.fullmatch(r"tiny-g03-c07-merge-[0-9a-f]{8}-2", job_name("tiny", to_do(order(score(3, 7), "merge")), 2))
-    assert re.fullmatch(r"tiny-g03-c07-eval-[0-9a-f]{8}-1", job_name("tiny", to_do(order(score(3, 7), "evaluate")), 1))
-    assert re.fullmatch(r"tiny-g03-c07-score-[0-9a-f]{8}-1", job_name("tiny", to_do(order(score(3, 7))), 1))
-    assert re.fullmatch(r"tiny-resolve-[0-9a-f]{8}-1", job_name("tiny", to_do(), 1))
+@pytest.mark.parametrize(
+    ("one", "pattern"),
+    [
+        (start(order(score(3, 7), "merge"), attempt=2), "tiny-g03-c07-merge-[0-9a-f]{8}-2"),
+        (start(order(score(3, 7), "evaluate")), "tiny-g03-c07-eval-[0-9a-f]{8}-1"),
+        (start(order(score(3, 7))), "tiny-g03-c07-score-[0-9a-f]{8}-1"),
+        (start(), "tiny-resolve-[0-9a-f]{8}-1"),
+        (RECALL, "tiny-recall-[0-9a-f]{8}-1"),
+        (FINISH, "tiny-finish-[0-9a-f]{8}-1"),
+    ],
+)
+def test_a_name_says_what_the_job_does(one: Start, pattern: str) -> None:
+    assert re.fullmatch(pattern, job_name(one, OWNER))
 
 
 def test_what_differs_has_another_name_and_what_is_the_same_has_the_same() -> None:
-    other = OWNER.model_copy(update={"uid": "another"})
+    other = Owner(name="tiny", uid="another")
     names = {
-        job_name("tiny", to_do(*orders), attempt, owner)
+        job_name(start(*orders, attempt=attempt), owner)
         for orders, attempt, owner in product(
             ((order(score(1, 0)),), (order(score(1, 0)), order(RESOLVE)), (order(score()),), (order(RESOLVE),)),
             (1, 2),
-            (None, OWNER, other),
+            (OWNER, other),
         )
     }
-    assert len(names) == 4 * 2 * 3
-    assert job_name("tiny", to_do(), 1, OWNER) == job_name("tiny", to_do(), 1, OWNER)
+    assert len(names) == 4 * 2 * 2
+    assert job_name(start(), OWNER) == job_name(start(), OWNER)
 
 
 def test_a_long_name_is_cut_before_what_tells_jobs_apart() -> None:
-    one, other = (job_name("x" * 36, to_do(order(score(1000, index), "merge")), 12) for index in (8, 9))
+    long = Owner(name="x" * 36, uid="u")
+    one, other = (job_name(start(order(score(1000, index), "merge"), attempt=12), long) for index in (8, 9))
     assert one.startswith("x")
     assert "-g1000-c08-merge-" in one
     assert one != other
@@ -116,7 +159,7 @@ def test_a_long_name_is_cut_before_what_tells_jobs_apart() -> None:
 
 
 def test_only_what_nobody_is_to_blame_for_is_ignored_and_a_disruption_is_asked_first() -> None:
-    spec = job("tiny", to_do(), 1, POD)["spec"]
+    spec = made()["spec"]
     rules = spec["podFailurePolicy"]["rules"]
     assert [rule["action"] for rule in rules] == ["Ignore", "Ignore", "FailJob"]
     assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
@@ -124,12 +167,11 @@ def test_only_what_nobody_is_to_blame_for_is_ignored_and_a_disruption_is_asked_f
     assert rules[2]["onExitCodes"]["values"] == [65, 76, 78]
     assert spec["backoffLimit"] == 0
     assert spec["podReplacementPolicy"] == "Failed"
-    assert pod_of(job("tiny", to_do(), 1, POD))["restartPolicy"] == "Never"
+    assert pod_of(made())["restartPolicy"] == "Never"
 
 
 def test_a_pod_has_no_rights_but_to_its_scratch() -> None:
-    manifest = job("tiny", to_do(), 1, POD)
-    pod, container = pod_of(manifest), container_of(manifest)
+    pod, container = pod_of(made()), container_of(made())
     assert pod["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -144,49 +186,89 @@ def test_a_pod_has_no_rights_but_to_its_scratch() -> None:
     assert writable == {"/scratch", "/dev/shm"}
 
 
-def test_what_is_requested_is_the_limit_and_gpus_only_where_asked_for() -> None:
-    resources = container_of(job("tiny", to_do(), 1, POD))["resources"]
-    assert resources["limits"] == {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"}
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [({}, {}), ({"runAsUser": 2000, "fsGroup": 3000}, {"runAsUser": 2000, "fsGroup": 3000})],
+)
+def test_a_person_chooses_the_user_or_leaves_it_to_the_cluster_but_never_root(
+    given: dict[str, int], chosen: dict[str, int]
+) -> None:
+    never = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod_of(templated(securityContext=given))["securityContext"] == never | chosen
+
+
+def test_what_is_requested_is_the_limit_and_gpus_are_for_benchmarks() -> None:
+    resources = container_of(made(start(order(score(1, 0)))))["resources"]
+    assert resources["limits"] == {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": 1}
     assert resources["limits"].items() <= resources["requests"].items()
-    without = container_of(job("tiny", to_do(), 1, POD.model_copy(update={"gpus": 0})))["resources"]
-    assert "nvidia.com/gpu" not in without["limits"] | without["requests"]
+    other = container_of(made())["resources"]
+    assert "nvidia.com/gpu" not in other["limits"] | other["requests"]
+
+
+def test_what_a_person_leaves_out_is_modest_and_what_is_only_requested_has_no_limit() -> None:
+    assert container_of(templated(resources={}))["resources"]["limits"] == {"cpu": "2", "memory": "8Gi"}
+    resources = container_of(templated(resources={"requests": {"cpu": "500m"}}))["resources"]
+    assert resources["limits"] == {"memory": "8Gi"}
+    assert resources["requests"]["cpu"] == "500m"
 
 
 def test_scratch_holds_both_parents_and_is_asked_of_the_node() -> None:
     size = 70 << 30
-    manifest = job("tiny", to_do(), 1, POD, parent_bytes=size)
-    scratch, memory = pod_of(manifest)["volumes"][:2]
-    assert int(scratch["emptyDir"]["sizeLimit"]) == scratch_bytes(size) > size
-    assert container_of(manifest)["resources"]["requests"]["ephemeral-storage"] == scratch["emptyDir"]["sizeLimit"]
-    assert memory["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+    manifest = made(parent_bytes=size)
+    scratch = volume_of(manifest, "scratch")["emptyDir"]
+    assert int(scratch["sizeLimit"]) == scratch_bytes(size) > size
+    assert container_of(manifest)["resources"]["requests"]["ephemeral-storage"] == scratch["sizeLimit"]
+    assert volume_of(manifest, "shared-memory")["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+
+
+def test_a_scratch_volume_of_ones_own_takes_the_place_of_ours() -> None:
+    claim = {
+        "volumeClaimTemplate": {
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Ti"}}}
+        }
+    }
+    manifest = templated(volumes=[{"name": "scratch", "ephemeral": claim}], volumeMounts=[])
+    assert volume_of(manifest, "scratch") == {"name": "scratch", "ephemeral": claim}
+    assert "ephemeral-storage" not in container_of(manifest)["resources"]["requests"]
 
 
 def test_orders_reach_the_worker_letter_for_letter() -> None:
     kinds = (KindRule(pattern=r"\$(HOME)$|a$$b|$$$(USER)", kind="attention"),)
     task = Task(revision=REVISIONS["mri"], seed=0, inputs=MriInputs(pins=PINS, mri=Mri(kinds=kinds)))
-    manifest = job("tiny", to_do(order(task)), 1, POD)
+    manifest = made(start(order(task)))
     read = Orders.model_validate_json(value_of(manifest, "DARWIN_ORDERS"))
     assert read == to_do(order(task))
     assert read.orders[0].task.id == read.orders[0].id
-    assert container_of(manifest)["args"] == ["work"]
+
+
+def test_a_job_works_or_recalls() -> None:
+    assert container_of(made())["args"] == ["work"]
+    assert container_of(made(RECALL))["args"] == ["recall"]
 
 
 def test_more_orders_than_a_variable_holds_are_refused() -> None:
     with pytest.raises(BadConfiguration, match="give them to several pods"):
-        job("tiny", to_do(*[order(RESOLVE)] * 2000), 1, POD)
+        made(start(*[order(RESOLVE)] * 2000))
 
 
 def test_credentials_are_only_named() -> None:
-    pod = POD.model_copy(update={"environment": {"AWS_REGION": "eu-central-1"}})
-    manifest = job("tiny", to_do(), 1, pod)
-    assert container_of(manifest)["envFrom"] == [{"secretRef": {"name": "s3"}}]
-    assert value_of(manifest, "AWS_REGION") == "eu-central-1"
-    assert "envFrom" not in container_of(job("tiny", to_do(), 1, PodSettings(image="x")))
+    assert container_of(made())["envFrom"] == [{"secretRef": {"name": "s3"}}]
+    assert "envFrom" not in container_of(made(store={}))
+
+
+def test_the_stores_place_is_told_and_a_persons_variables_have_the_last_word() -> None:
+    manifest = made(
+        store={"endpoint": "https://s3.example.org"}, template={"env": [{"name": "AWS_REGION", "value": "x"}]}
+    )
+    assert value_of(manifest, "AWS_ENDPOINT_URL_S3") == "https://s3.example.org"
+    assert value_of(manifest, "AWS_REGION") == "x"
+    assert value_of(made(store={"endpoint": "https://s3.example.org"}), "AWS_REGION") == "us-east-1"
+    assert {"AWS_REGION", "AWS_ENDPOINT_URL_S3"}.isdisjoint(v["name"] for v in container_of(made())["env"])
 
 
 def test_a_claim_is_mounted_once_and_read_only() -> None:
     places = {"father": "pvc://models/father", "mother": "pvc://models/deep/mother"}
-    manifest = job("tiny", to_do(where=WHERE.model_copy(update=places)), 1, POD)
+    manifest = made(start(where=WHERE.model_copy(update=places)))
     claims = [v for v in pod_of(manifest)["volumes"] if "persistentVolumeClaim" in v]
     assert [claim["persistentVolumeClaim"] for claim in claims] == [{"claimName": "models", "readOnly": True}]
     (mount,) = [m for m in container_of(manifest)["volumeMounts"] if m["name"] == claims[0]["name"]]
@@ -194,28 +276,46 @@ def test_a_claim_is_mounted_once_and_read_only() -> None:
     assert mount["readOnly"] is True
 
 
-def test_task_files_lie_where_the_orders_look_for_them() -> None:
-    mounts = container_of(job("tiny", to_do(), 1, POD))["volumeMounts"]
-    assert {"name": "task-files", "mountPath": "/tasks", "readOnly": True} in mounts
+def test_what_a_person_says_of_pods_stands_in_them_as_it_was_written() -> None:
+    said = {
+        "nodeSelector": {"gpu": "h100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [{"maxSkew": 1}],
+        "serviceAccountName": "worker",
+    }
+    manifest = made(template={**CLUSTER["template"], **said}, priorityClassName="low")
+    assert {name: pod_of(manifest)[name] for name in said} == said
+    assert pod_of(manifest)["priorityClassName"] == "low"
+    assert TASKS in container_of(manifest)["volumeMounts"]
+    assert volume_of(manifest, "tasks") == CLUSTER["template"]["volumes"][0]
+    assert said.keys().isdisjoint(pod_of(made()).keys()), "what isn't said doesn't stand there"
 
 
-def test_an_owner_is_named_only_where_there_is_one() -> None:
-    assert "ownerReferences" not in job("tiny", to_do(), 1, POD)["metadata"]
-    (reference,) = job("tiny", to_do(), 1, POD, owner=OWNER)["metadata"]["ownerReferences"]
+def test_a_job_is_the_runs_and_goes_with_it() -> None:
+    (reference,) = made()["metadata"]["ownerReferences"]
     assert reference == {
         "apiVersion": "darwinmerge.io/v1alpha1",
         "kind": "DarwinMerge",
         "name": "tiny",
-        "uid": "7d3c",
+        "uid": OWNER.uid,
         "controller": True,
         "blockOwnerDeletion": False,
     }
 
 
+def test_a_job_waits_for_its_queue_from_the_first_moment_on() -> None:
+    manifest = made(queueName="team")
+    assert manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    assert manifest["spec"]["suspend"] is True
+    assert "suspend" not in made()["spec"]
+
+
 def test_job_and_pods_can_be_found_by_experiment_stage_and_task() -> None:
-    manifest = job("tiny", to_do(order(score(3, 7), "merge")), 2, POD)
+    one = start(order(score(3, 7), "merge"), attempt=2)
+    manifest = made(one, template={"labels": {"team": "a", "app.kubernetes.io/name": "mine"}})
     labels = manifest["metadata"]["labels"]
-    assert manifest["spec"]["template"]["metadata"]["labels"] == labels
+    assert manifest["spec"]["template"]["metadata"]["labels"] == {"team": "a"} | labels
     assert labels["darwinmerge.io/experiment"] == "tiny"
     assert labels["darwinmerge.io/stage"] == "merge"
     assert labels["darwinmerge.io/attempt"] == "2"

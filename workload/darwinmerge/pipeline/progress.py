@@ -26,7 +26,11 @@ class Progress(Frozen):
 
 def summarise(experiment: Experiment, results: Results) -> Progress:
     """How far the results lead; a pure function."""
-    seen = walk(experiment, results)
+    return progress_of(experiment, walk(experiment, results))
+
+
+def progress_of(experiment: Experiment, seen: Walk) -> Progress:
+    """As `summarise`, of results that have been walked over."""
     evolution = experiment.spec.evolution
     scored = [result for g in seen.generations for result in g.results if result is not None]
     best = ranked(seen.generations)

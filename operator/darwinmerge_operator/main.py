@@ -1,0 +1,170 @@
+"""`darwin-operator`: settings, logs, health, and kopf's watches that feed the queue.
+
+kopf is asked for little: it watches, with label selectors at the server, and calls a handler that adds a key to the
+queue. It never patches anything, so that no finalizer of ours can ever hold a resource.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from typing import Any
+
+import click
+import kopf
+from kubernetes import client, config
+from kubernetes.config import ConfigException
+from pythonjsonlogger.json import JsonFormatter
+
+from darwinmerge import __version__
+from darwinmerge_operator.api import Api, Gone
+from darwinmerge_operator.health import Health, serve
+from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.reconcile import RETRY, Key, Reconciler
+from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
+from darwinmerge_operator.workqueue import WorkQueue
+
+GATHER_SECONDS = 0.3  # for which changes of Jobs and Pods are gathered into one look
+WATCH_SECONDS = 240  # of one watch request, as the server ends it; a client waits somewhat longer
+STOP_SECONDS = 8.0  # for reconciliations that are in the middle of something
+EXPERIMENT = f"{LABEL}/experiment"
+
+EXAMPLES = """
+\b
+Examples:
+  darwin-operator --worker-image registry.example/darwin-gpu:1     every namespace
+  darwin-operator --worker-image ... -n team-a -n team-b           these two, and no reads elsewhere
+  DARWIN_OPERATOR_NAMESPACE="team-a team-b" darwin-operator ...    the same
+
+It talks to the API server of its Pod's ServiceAccount, else to that of KUBECONFIG. charts/darwin-operator installs it.
+"""
+log = logging.getLogger(__name__)
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="darwin-operator")
+@click.option("--worker-image", required=True, help="Image of the workers of runs that are accepted from now on.")
+@click.option("-n", "--namespace", multiple=True, help="Namespace to serve; may be repeated. Default: all of them.")
+@click.option("--threads", default=4, type=click.IntRange(1, 64), help="Runs that are reconciled at the same time.")
+@click.option("--health-port", default=8080, type=click.IntRange(1, 65535), help="Port of /healthz.")
+@click.option("--log-format", default="json", type=click.Choice(["json", "text"]), help="One line a record.")
+@click.option(
+    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="Least level."
+)
+def operator(
+    worker_image: str, namespace: tuple[str, ...], threads: int, health_port: int, log_format: str, log_level: str
+) -> None:
+    """Carry out every DarwinMerge of a cluster: model MRI, evolution, benchmarks, verdict, as Jobs.
+
+    Every option can be given by environment: DARWIN_OPERATOR_WORKER_IMAGE, DARWIN_OPERATOR_NAMESPACE and so on.
+    """
+    _log_to_stderr(log_format, log_level)
+    try:
+        config.load_config()
+    except ConfigException as error:
+        raise click.ClickException(f"no cluster: neither a Pod's ServiceAccount nor KUBECONFIG: {error}") from error
+    api = Api(client.ApiClient())
+    try:
+        api.require_resource()
+    except Gone as error:
+        raise click.ClickException(
+            f"the cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD first: "
+            f"kubectl apply -f crds/{PLURAL}.{GROUP}.yaml"
+        ) from error
+    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image))
+    health = Health(queue.lag)
+    server = serve(health, health_port)
+    workers = [threading.Thread(target=queue.run, name=f"reconcile-{n}", daemon=True) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    log.info("darwin-operator %s serves %s", __version__, ", ".join(namespace) or "all namespaces")
+    kopf.run(
+        registry=handlers(queue, health),
+        settings=settings(),
+        standalone=True,
+        clusterwide=not namespace,
+        namespaces=namespace,
+    )
+    queue.close()
+    deadline = time.monotonic() + STOP_SECONDS
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    server.shutdown()
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf's settings."""
+    found = kopf.OperatorSettings()
+    found.posting.enabled = False  # the story of a run is told by us, once
+    found.scanning.disabled = True  # no namespaces and CRDs are read; the one CRD is looked for at the start
+    found.watching.server_timeout = WATCH_SECONDS
+    found.watching.client_timeout = WATCH_SECONDS + 30
+    found.watching.connect_timeout = 10
+    found.networking.request_timeout = 60
+    found.networking.connect_timeout = 10
+    for kind in (("batch", "v1", "jobs"), ("", "v1", "pods")):
+        found.watching.label_selectors[kind] = EXPERIMENT
+    return found
+
+
+def handlers(queue: WorkQueue[Key], health: Health) -> kopf.OperatorRegistry:
+    """What kopf calls: nothing is done there but to say which run to look at."""
+    registry = kopf.OperatorRegistry()
+    known: dict[Key, tuple[Any, ...]] = {}
+
+    @kopf.on.login(registry=registry)
+    def login(**call: Any) -> Any:
+        return kopf.login_via_client(**call)  # the same cluster as our own requests
+
+    @kopf.on.startup(registry=registry)
+    async def beat(**_: Any) -> None:
+        tasks.append(asyncio.create_task(health.beat()))
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def run(namespace: str | None, name: str, meta: kopf.Meta, type: str | None, **_: Any) -> None:
+        # our own writes of the status are no news
+        what = (meta["uid"], meta["generation"], meta.annotations.get(RETRY), meta.get("deletionTimestamp"))
+        key = (namespace or "", name)
+        if type == "MODIFIED" and known.get(key) == what:
+            return
+        known[key] = what
+        if type == "DELETED":
+            del known[key]
+        queue.add(key)
+
+    @kopf.on.event("batch", "v1", "jobs", registry=registry)
+    @kopf.on.event("", "v1", "pods", registry=registry)
+    async def moved(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        queue.add((namespace or "", labels[EXPERIMENT]), GATHER_SECONDS)
+
+    tasks: list[asyncio.Task[None]] = []  # an event loop keeps no strong reference
+    return registry
+
+
+def _log_to_stderr(log_format: str, level: str) -> None:
+    names = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    handler = logging.StreamHandler(sys.stderr)
+    rename = {"asctime": "time", "levelname": "level", "name": "logger"}
+    handler.setFormatter(JsonFormatter(names, rename_fields=rename) if log_format == "json" else _Text(names))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    for chatty in ("asyncio", "urllib3", "kubernetes", "aiohttp"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Text(logging.Formatter):
+    """Lines for people, with the run that they are about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        run = [getattr(record, field, "") for field in ("namespace", "darwinmerge")]
+        return super().format(record) + (f" [{'/'.join(run)}]" if all(run) else "")
+
+
+def main() -> None:
+    """Run the command line."""
+    operator(auto_envvar_prefix="DARWIN_OPERATOR")
+
+
+if __name__ == "__main__":
+    main()

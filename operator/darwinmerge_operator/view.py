@@ -1,0 +1,191 @@
+"""What is shown of a run: its status, made anew at every look from what is remembered and observed; pure.
+
+Of the status before only this is kept: when a condition turned, that a run was once held, and, as long as a lost ledger
+is rebuilt from the store, what was known: a run doesn't go back because a cache was lost.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Seen
+from darwinmerge_operator.known import TOLD, Said, known
+from darwinmerge_operator.status import REASONS, Condition, ConditionType, Progress, Shown, Status
+
+ETA_SECONDS = 300  # it isn't known more exactly, and would change at every look
+RETRY_LETTERS = 256  # of a person's own annotation; the schema takes no more
+PHASES = {  # by what is being done, as `darwinmerge.pipeline.progress` calls it; all else is evolution
+    "resolving parents and rows": "Resolving",
+    "model MRI": "MRI",
+    "finalists": "Finals",
+    "verdict": "Verdict",
+    "health check": "Publishing",
+    "publishing": "Publishing",
+    "finished": "Publishing",  # its summary
+}
+
+
+def read(found: Mapping[str, Any] | None) -> Status | None:
+    """The status that stands in a resource; None where there is none that this version can read."""
+    try:
+        return Status.model_validate(found)
+    except ValidationError:
+        return None
+
+
+def condition(status: Status | None, kind: ConditionType) -> Condition | None:
+    """A condition of a status, if it stands there."""
+    return next((one for one in status.conditions if one.type == kind), None) if status else None
+
+
+def holds(status: Status | None, kind: ConditionType) -> bool:
+    """Whether a condition stands there, and is true."""
+    found = condition(status, kind)
+    return found is not None and found.status == "True"
+
+
+def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
+    """The status of a run.
+
+    Args:
+        seen: the run as it was found.
+        decision: what is done about it.
+        before: the status that stands there.
+    """
+    ledger = decision.ledger
+    finished = bool(decision.outcome) or holds(before, "Complete") or holds(before, "Failed")
+    found, progress, said = known(seen.experiment, ledger.results, finished)
+    if ledger.recalling and before and before.progress and progress.questions <= before.progress.questions:
+        found, progress = before, before.progress
+        said = {kind: what for kind, what in _said(before).items() if kind in TOLD}
+    said |= _of_jobs(seen, decision, before)
+    shown = found.shown or Shown()
+    still = any(kind in said and said[kind][0] == "True" for kind in ("Complete", "Failed", "Stalled", "Suspended"))
+    seconds = ledger.active_seconds + (seen.now - ledger.active_since if ledger.active_since else 0.0)
+    return found.model_copy(
+        update={
+            "observed_generation": seen.generation,
+            "phase": _phase(said, progress.stage),
+            "conditions": _conditions(said, seen.generation, before, seen.now),
+            "shown": shown.model_copy(update={"eta": "" if still else _eta(progress, seconds, seen.now)}),
+            "image": seen.policy.image or ledger.image,
+            "active_seconds": int(seconds),
+            "last_handled_retry_at": ledger.retried_at[:RETRY_LETTERS],
+        }
+    )
+
+
+def refused(generation: int, message: str, before: Status | None, now: float) -> Status:
+    """The status of a resource that the API server took, and this version of the operator can't; the rest stays."""
+    stands = before or Status()
+    said: Said = {kind: what for kind, what in _said(stands).items() if kind in (*TOLD, "Suspended")}
+    said |= {
+        "Accepted": ("False", "Invalid", message),
+        "Ready": ("False", "Invalid", "it isn't accepted"),
+        "Stalled": ("True", "BadConfiguration", message),  # else whoever waits for it, waits for ever
+    }
+    return stands.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": _phase(said, ""),
+            "conditions": _conditions(said, generation, before, now),
+            "shown": (stands.shown or Shown()).model_copy(update={"eta": ""}),
+        }
+    )
+
+
+def differs(before: Status | None, now: Status) -> bool:
+    """Whether a status is worth writing: whether more has changed than time."""
+    return before is None or _timeless(before) != _timeless(now)
+
+
+def time_of(now: float) -> str:
+    """Seconds since 1970 as an API server writes them."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _timeless(status: Status) -> Status:
+    shown = status.shown and status.shown.model_copy(update={"eta": ""})
+    return status.model_copy(update={"shown": shown, "active_seconds": 0})
+
+
+def _of_jobs(seen: Seen, decision: Decision, before: Status | None) -> Said:
+    """What is said of how the run is carried out."""
+    evolution, ledger = seen.experiment.spec.evolution, decision.ledger
+    said: Said = {"Accepted": ("True", "Valid", f"{evolution.steps} generations of {evolution.candidates} candidates")}
+    held = _held(seen, decision)
+    if held:
+        said["Suspended"] = ("True", *held)
+    elif condition(before, "Suspended"):
+        said["Suspended"] = ("False", "Resumed", "it goes on")
+    halts = sorted(decision.halts, key=lambda halt: not halt.final)
+    if halts:
+        said["Stalled"] = ("True", halts[0].reason, halts[0].message)
+    if seen.jobs or ledger.results or ledger.tries or holds(before, "Ready"):
+        said["Ready"] = ("True", "Started", "its first Job was created")
+    else:
+        said["Ready"] = ("False", "Starting", "no Job of it has been created yet")
+        if not halts and not held:
+            said["Reconciling"] = ("True", "Starting", "its first Job is about to be created")
+    return said
+
+
+def _held(seen: Seen, decision: Decision) -> tuple[str, str] | None:
+    """Who holds a run back, if anybody does: a person, or Kueue. It admits most Jobs in no time, which isn't told."""
+    if decision.outcome:
+        return None
+    if seen.policy.suspend:
+        return "Suspended", "spec.cluster.suspend is true; what is done is kept"
+    jobs = [job for job in seen.jobs if not job.finished and not job.leaving and job.name not in decision.remove]
+    if jobs and all(job.suspended for job in jobs) and seen.now - jobs[0].created >= REFUSED_SECONDS:
+        return "Queued", "its Jobs wait for quota in spec.cluster.queueName"
+    return None
+
+
+def _phase(said: Said, stage: str) -> str:
+    for kind in ("Complete", "Failed", "Stalled"):
+        if kind in said:
+            return kind
+    held, reason, _ = said.get("Suspended", ("False", "", ""))
+    if held == "True":
+        return reason
+    return PHASES.get(stage, "Evolving") if said["Ready"][0] == "True" else "Starting"
+
+
+def _eta(progress: Progress, seconds: float, now: float) -> str:
+    """When it may be done, in UTC: the questions that are left take as long as those that were asked."""
+    left = progress.questions_total - progress.questions
+    if not progress.questions or left <= 0 or not seconds:
+        return ""
+    end = math.ceil((now + seconds * left / progress.questions) / ETA_SECONDS) * ETA_SECONDS
+    then, today = (datetime.fromtimestamp(when, UTC) for when in (end, now))
+    return f"{then:%H:%MZ}" if then.date() == today.date() else f"{then:%m-%d %H:%MZ}"
+
+
+def _said(status: Status) -> Said:
+    return {one.type: (one.status, one.reason, one.message) for one in status.conditions}
+
+
+def _conditions(said: Said, generation: int, before: Status | None, now: float) -> tuple[Condition, ...]:
+    """Conditions in the order of their list; the time of one is kept as long as its status is."""
+    found = []
+    for kind in REASONS:
+        if kind not in said:
+            continue
+        status, reason, message = said[kind]
+        old = condition(before, kind)
+        since = old.last_transition_time if old and old.status == status else time_of(now)
+        found.append(
+            Condition(
+                type=kind,
+                status=status,
+                reason=reason,
+                message=message,
+                last_transition_time=since,
+                observed_generation=generation,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,169 @@
+"""What can befall a run, each a function that waits until it may strike, and strikes once.
+
+What must be so afterwards is in the tests: whatever befell it, a run ends as if nothing had.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from darwinmerge_operator.reconcile import RETRY
+from tests.cluster.conftest import Kubernetes, until
+from tests.cluster.operated import Json, Operator, Run, kill
+
+S3_AWAY_SECONDS = 20
+TWO_OPERATORS_SECONDS = 60
+TOO_LITTLE, ENOUGH = "40Mi", "2Gi"  # of memory: Python with numpy and boto3 needs more than the one
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A run that goes on, and what can be done to it."""
+
+    kubernetes: Kubernetes
+    run: Run
+    operator: Operator
+    second: Operator  # not installed
+    images: tuple[str, str]  # the operator's and the workers'
+
+    def at_work(self, stage: str = "-score-") -> Json:
+        """A Pod of a stage that has stored something, and not yet all."""
+
+        def found() -> Json | None:
+            before = self.chunks()
+            time.sleep(0.2)
+            pods = self.run.running(stage)
+            return pods[0] if pods and self.chunks() > before else None
+
+        return until(found, 300) or {}
+
+    def chunks(self) -> int:
+        """How many pieces of evaluations are stored."""
+        return sum(key.startswith("scores/") for key in self.run.stored())
+
+    def job_of(self, pod: Json) -> str:
+        return str(pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
+
+    def limit(self, memory: str) -> None:
+        """Give benchmarks so much memory, from the next Job on."""
+        share = {"limits": {"memory": memory}, "requests": {"cpu": "250m"}}
+        self.run.patch({"cluster": {"stages": {"eval": {"resources": share}}}})
+
+    def another_operator(self) -> float:
+        """Install it; when that was."""
+        self.second.install(*self.images)
+        return time.monotonic()
+
+    def one_operator(self, began: float) -> None:
+        """Take the second away again, a minute after it came."""
+        time.sleep(max(0.0, began + TWO_OPERATORS_SECONDS - time.monotonic()))
+        self.second.uninstall()
+
+
+def operator_killed(scene: Scene) -> None:
+    """SIGKILL, while workers work."""
+    scene.at_work()
+    before = scene.operator.restarts()
+    (pod,) = scene.operator.pods()
+    kill(pod)
+    until(lambda: scene.operator.restarts() > before)
+
+
+def worker_deleted(scene: Scene) -> None:
+    """By a person; it has its grace period."""
+    pod = scene.at_work()
+    scene.kubernetes.of("Pod").delete(pod["metadata"]["name"], scene.run.namespace)
+
+
+def worker_evicted(scene: Scene) -> None:
+    """As when a node is drained."""
+    pod = scene.at_work()
+    name, namespace = pod["metadata"]["name"], scene.run.namespace
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+    scene.kubernetes.of("Pod").subresources["eviction"].create(body, name=name, namespace=namespace)
+
+
+def worker_killed(scene: Scene) -> None:
+    """SIGKILL, which is the fault of nobody who'd say so."""
+    kill(scene.at_work())
+
+
+def out_of_memory(scene: Scene) -> None:
+    """Benchmarks have too little memory: the run stalls, is given more, and goes on."""
+    scene.at_work()  # of the Job that has enough; the next one hasn't
+    scene.limit(TOO_LITTLE)
+    stalled = scene.run.wait("Stalled")
+    assert stalled["reason"] == "OutOfMemory", stalled
+    assert "memory limit" in stalled["message"]
+    scene.limit(ENOUGH)  # a change of spec is another chance
+    until(lambda: not scene.run.condition("Stalled"))
+
+
+def s3_away(scene: Scene) -> None:
+    """The store doesn't answer for a while; if all attempts fell into it, a person asks for another."""
+    scene.at_work()
+    scene.run.server.server.stop()
+    time.sleep(S3_AWAY_SECONDS)
+    scene.run.server.server.start()
+    known = scene.chunks()
+    until(lambda: scene.run.condition("Stalled") or scene.chunks() > known or scene.run.condition("Complete"))
+    if stalled := scene.run.condition("Stalled"):
+        assert stalled["reason"] == "StoreUnreachable", stalled
+        scene.run.patch(annotations={RETRY: "1"})
+        until(lambda: scene.run.status()["lastHandledRetryAt"] == "1" and not scene.run.condition("Stalled"))
+
+
+def ledger_deleted(scene: Scene) -> None:
+    """What the operator remembers is gone; the store knows it all."""
+    scene.at_work()
+    scene.kubernetes.of("ConfigMap").delete(f"{scene.run.name}.ledger", scene.run.namespace)
+
+
+def operator_away(scene: Scene) -> None:
+    """Jobs finish while nobody listens."""
+    job = scene.job_of(scene.at_work())
+    scene.operator.scale(0)
+    until(
+        lambda: any(one["metadata"]["name"] == job and one["status"].get("completionTime") for one in scene.run.jobs())
+    )
+    scene.operator.scale(1)
+
+
+def two_operators(scene: Scene) -> None:
+    """For a minute, as when a node is lost and comes back: each believes to be the only one."""
+    began = scene.another_operator()
+    scene.at_work()
+    scene.one_operator(began)
+
+
+def suspended(scene: Scene) -> None:
+    """A person needs the GPUs for a while."""
+    scene.at_work()
+    scene.run.patch({"cluster": {"suspend": True}})
+    until(lambda: scene.run.condition("Suspended") and not scene.run.jobs())
+    scene.run.patch({"cluster": {"suspend": False}})
+
+
+Fault = Callable[[Scene], None]
+FAULTS: tuple[Fault, ...] = (
+    worker_deleted,
+    worker_evicted,
+    worker_killed,
+    suspended,
+    ledger_deleted,
+    out_of_memory,
+    s3_away,
+    operator_killed,
+    operator_away,
+    two_operators,
+)
+
+
+def everything(scene: Scene) -> None:
+    """All of it in one run, one after the other."""
+    began = scene.another_operator()
+    for fault in (worker_deleted, worker_evicted, suspended, ledger_deleted):
+        fault(scene)
+    scene.one_operator(began)
+    for fault in (operator_killed, out_of_memory, worker_killed, s3_away, operator_away):
+        fault(scene)

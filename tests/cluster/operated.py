@@ -1,0 +1,228 @@
+"""The operator in a cluster, installed by its chart, and a run that it carries out; for tests."""
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes.dynamic.exceptions import NotFoundError
+
+from darwinmerge.store.s3 import INTERNAL
+from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.resource import KIND
+from tests.cluster.conftest import Kubernetes, program, until
+from tests.integration.conftest import TIMES_AND_PLACES, World
+from tests.s3 import S3, free_ports
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "darwin-operator"
+RUN_SECONDS = 600  # for a run to end, on a machine that does something else besides
+BUCKET = "darwin"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A release of the chart that serves its own namespace."""
+
+    kubernetes: Kubernetes
+    namespace: str
+    release: str = "darwin"
+    port: int = field(default_factory=lambda: free_ports(1)[0])
+
+    def install(self, operator_image: str, worker_image: str, *values: str) -> None:
+        """Install or upgrade it, and wait until it is healthy."""
+        images = {"image": operator_image, "workerImage": worker_image}
+        parts = {name: image.rpartition(":") for name, image in images.items()}
+        settings = [f"{name}.repository={whole},{name}.tag={tag}" for name, (whole, _, tag) in parts.items()]
+        settings += [f"health.port={self.port}", f"watchNamespaces={{{self.namespace}}}", *values]
+        flags = [part for setting in settings for part in ("--set", setting)]
+        command = [
+            "upgrade",
+            "--install",
+            self.release,
+            str(CHART),
+            "--namespace",
+            self.namespace,
+            "--skip-crds",
+            *flags,
+        ]
+        program("helm", *command, "--wait", "--timeout", "120s")
+
+    def uninstall(self) -> None:
+        program("helm", "uninstall", self.release, *self._there("60s"))
+
+    def _there(self, patience: str) -> list[str]:
+        return ["--namespace", self.namespace, "--wait", "--timeout", patience]
+
+    def scale(self, replicas: int) -> None:
+        """Take it away, or bring it back."""
+        (found,) = self.kubernetes.list("Deployment", self.namespace, label_selector=self._selector)
+        self.kubernetes.of("Deployment").patch(
+            {"spec": {"replicas": replicas}},
+            found["metadata"]["name"],
+            self.namespace,
+            content_type="application/merge-patch+json",
+        )
+        until(lambda: len(self.pods()) == replicas)
+
+    def pods(self) -> list[Json]:
+        selector = f"app.kubernetes.io/instance={self.release}"
+        found: list[Json] = (
+            self.kubernetes.of("Pod").get(namespace=self.namespace, label_selector=selector).to_dict()["items"]
+        )
+        return [pod for pod in found if pod["status"]["phase"] in ("Pending", "Running")]
+
+    def restarts(self) -> int:
+        """How often its container was started again."""
+        states = [state for pod in self.pods() for state in pod["status"].get("containerStatuses") or []]
+        return sum(state["restartCount"] for state in states)
+
+    def log(self) -> str:
+        return "".join(self.kubernetes.log(pod["metadata"]["name"], self.namespace) for pod in self.pods())
+
+    @property
+    def _selector(self) -> str:
+        return f"app.kubernetes.io/instance={self.release}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One DarwinMerge, its bucket, and what a test asks of them."""
+
+    kubernetes: Kubernetes
+    namespace: str
+    server: S3
+    document: Json
+
+    @property
+    def name(self) -> str:
+        return str(self.document["metadata"]["name"])
+
+    @property
+    def prefix(self) -> str:
+        """Of the store's keys."""
+        return str(self.document["spec"]["store"]["uri"]).removeprefix(f"s3://{BUCKET}/") + "/"
+
+    def apply(self) -> None:
+        """As `kubectl apply` of the manifest would first do."""
+        self.kubernetes.of(KIND).create(self.document, self.namespace)
+
+    def patch(self, spec: Json | None = None, annotations: Mapping[str, str] | None = None) -> None:
+        """Change the spec, or the annotations."""
+        body = {"spec": spec or {}, "metadata": {"annotations": dict(annotations or {})}}
+        self.kubernetes.of(KIND).patch(body, self.name, self.namespace, content_type="application/merge-patch+json")
+
+    def found(self) -> Json:
+        """The resource, now."""
+        found: Json = self.kubernetes.of(KIND).get(name=self.name, namespace=self.namespace).to_dict()
+        return found
+
+    def status(self) -> Json:
+        status: Json = self.found().get("status") or {}
+        return status
+
+    def condition(self, kind: str) -> Json:
+        """A condition that is true; empty where it isn't."""
+        conditions = self.status().get("conditions") or []
+        return next((one for one in conditions if one["type"] == kind and one["status"] == "True"), {})
+
+    def jobs(self) -> list[Json]:
+        selector = f"darwinmerge.io/experiment={self.name}"
+        found: list[Json] = (
+            self.kubernetes.of("Job").get(namespace=self.namespace, label_selector=selector).to_dict()["items"]
+        )
+        return found
+
+    def running(self, stage: str = "") -> list[Json]:
+        """Pods that run now, of Jobs whose name has `stage` in it."""
+        found = self.kubernetes.list("Pod", self.namespace, label_selector=f"{LABEL}/experiment={self.name}")
+        return [
+            pod
+            for pod in found
+            if stage in pod["metadata"]["name"]
+            and pod["status"]["phase"] == "Running"
+            and not pod["metadata"].get("deletionTimestamp")
+        ]
+
+    def wait(self, kind: str, seconds: float = RUN_SECONDS) -> Json:
+        """Wait for a condition to become true, or for the run to end some other way."""
+
+        def settled() -> Json:
+            ends = [self.condition(one) for one in (kind, "Complete", "Failed")]
+            return next((end for end in ends if end), {})
+
+        found = until(settled, seconds, 0.3)
+        assert found["type"] == kind, f"{found['type']}: {found['reason']}: {found['message']}"
+        return found
+
+    def events(self) -> list[Json]:
+        """The run's story, the oldest first."""
+        query = f"involvedObject.kind={KIND},involvedObject.name={self.name}"
+        found = self.kubernetes.list("Event", self.namespace, field_selector=query)
+        return sorted(found, key=lambda event: event["lastTimestamp"])
+
+    def stored(self) -> dict[str, str]:
+        """ETag and time of writing, by key."""
+        pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=self.prefix)
+        found = [one for page in pages for one in page.get("Contents", [])]
+        return {one["Key"].removeprefix(self.prefix): f"{one['ETag']} {one['LastModified']}" for one in found}
+
+    def read(self, key: str) -> bytes:
+        return bytes(self.server.client().get_object(Bucket=BUCKET, Key=self.prefix + key)["Body"].read())
+
+    def lasting(self) -> dict[str, bytes]:
+        """What must be the same wherever the experiment is run, byte for byte."""
+        apart = (*TIMES_AND_PLACES, INTERNAL, "staged/")
+        keys = [key for key in self.stored() if not key.startswith(apart) and not key.endswith("darwin-run.json")]
+        return {key: self.read(key) for key in keys}
+
+    def delete(self) -> None:
+        self.kubernetes.of(KIND).delete(self.name, self.namespace)
+
+    def gone(self) -> bool:
+        try:
+            self.found()
+        except NotFoundError:
+            return True
+        return False
+
+
+def document(world: World, server: S3, name: str, **cluster: Any) -> Json:
+    """The experiment of a folder on this machine as a cluster's, in a store of its own."""
+    found: Json = yaml.safe_load(world.manifest.read_text())
+    found["metadata"]["name"] = name
+    spec = found["spec"]
+    spec["parents"] = {who: {"uri": f"s3://{BUCKET}/parents/{who}"} for who in ("father", "mother")}
+    spec["store"] = {"uri": f"s3://{BUCKET}/runs/{name}"}
+    spec["evaluation"]["taskFolder"] = "/mnt/tasks"
+    spec["cluster"] = {
+        "parallelism": 2,
+        "store": {"credentialsSecret": {"name": "s3"}, "endpoint": server.endpoint},
+        "template": {
+            "resources": {"limits": {"memory": "2Gi"}, "requests": {"cpu": "250m"}},
+            "volumes": [{"name": "tasks", "configMap": {"name": "tasks"}}],
+            "volumeMounts": [{"name": "tasks", "mountPath": "/mnt/tasks", "readOnly": True}],
+        },
+        **cluster,
+    }
+    return found
+
+
+def kill(pod: Json) -> None:
+    """SIGKILL a Pod's processes, which are processes of this machine: the cluster's one node."""
+    uid = pod["metadata"]["uid"]
+    killed = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            group = (process / "cgroup").read_text().replace("_", "-")
+            ours = uid in group and b"darwin" in (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if ours:
+            os.kill(int(process.name), signal.SIGKILL)
+            killed += 1
+    assert killed, "no process of the Pod on this machine: these tests want the cluster's node to be this machine"
