@@ -8,7 +8,7 @@ from darwinmerge.experiment.experiment import Experiment, differences, science_o
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline.tasks import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
-from darwinmerge.publish.place import published
+from darwinmerge.publish.place import standing
 from darwinmerge.store import Store, damaged, fetch_model, layout
 
 
@@ -85,7 +85,7 @@ def _gone(result: Result, output: str) -> bool:
     """Whether a result says that a child was published which no longer stands there."""
     if not output or not isinstance(result, Done) or not isinstance(result.summary, PublishSummary):
         return False
-    return published(output) != result.summary.recipe
+    return standing(output).whole != result.summary.recipe
 
 
 def _require_same_parents(experiment: Experiment, store: Store, results: dict[TaskId, Result]) -> None:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from darwinmerge.errors import DarwinError
+from darwinmerge.experiment.places import require_places
 from darwinmerge.pipeline.claim import claim
 from darwinmerge.pipeline.orders import Failure, Orders, encode
 from darwinmerge.pipeline.tasks import RESULT, Result, Task
@@ -25,6 +26,7 @@ def recall(orders: Orders, message: Path | None) -> None:
     try:
         store = open_store(orders.where.store)
         if orders.claim:
+            require_places(orders.claim)
             claim(orders.claim, store)
         answer = encode(recalled(store, order.task) for order in orders.orders)
     except DarwinError as error:

@@ -61,13 +61,13 @@ class S3Store:
     def create(self, key: str, data: bytes) -> bool:
         """See `Store.create`; False also if the server did write `data` and its answer was lost: it stands there."""
         name = self._name(key)
-        self._make_sure()
+        self.make_sure()
         return self._put(name, data)
 
     def put_shard(self, key: str, parts: Iterable[bytes | memoryview]) -> Ref:
         """See `Store.put_shard`."""
         name = self._name(key)
-        self._make_sure()
+        self.make_sure()
         chunks = _chunks(parts)
         first = next(chunks, bytearray())
         if len(first) < PART:
@@ -90,22 +90,26 @@ class S3Store:
         """See `Store.delete`."""
         self._call("delete_object", self._name(key))
 
+    def make_sure(self, key: str = PROBE, data: bytes = b"") -> None:
+        """Write an object before all others, unless it is there; each process does it once, by itself if need be.
+
+        Raises:
+            BadConfiguration: the server ignores conditions: only such a one takes the same object twice.
+        """
+        name = self._name(key)
+        if not self._sure and self._put(name, data) and self._put(name, data):
+            raise BadConfiguration(
+                f"store {self.uri}: the server ignores If-None-Match, so that writers would overwrite each other; "
+                "choose a server, or a version of it, that keeps conditional writes (docs/store.md)"
+            )
+        self._sure = True
+
     def _name(self, key: str) -> str:
         require_key(key)
         return self._prefix + key
 
     def _call(self, operation: str, name: str, expected: Collection[str] = (), **arguments: Any) -> dict[str, Any]:
         return s3.call(operation, self._bucket, name, expected, Key=name, **arguments)
-
-    def _make_sure(self) -> None:
-        """Refuse a server that ignores conditions: only such a one takes the same object twice."""
-        name = self._prefix + PROBE
-        if not self._sure and self._put(name, b"") and self._put(name, b""):
-            raise BadConfiguration(
-                f"store {self.uri}: the server ignores If-None-Match, so that writers would overwrite each other; "
-                "choose a server, or a version of it, that keeps conditional writes (docs/store.md)"
-            )
-        self._sure = True
 
     def _put(self, name: str, data: bytes | bytearray) -> bool:
         attempt = 1

@@ -1,0 +1,108 @@
+"""A child on its way from the store to the output, a few MB at a time, each file checked as it passes.
+
+Bytes go through this process, whatever lies at the ends: store and output may be a disk and S3, and one S3 that copied
+by itself would not say whether the bits are those that were exported.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from darwinmerge.checkpoint.folder import INDEX
+from darwinmerge.errors import BadInput, StoreUnreachable
+from darwinmerge.parallel import in_order
+from darwinmerge.pipeline.place import Place
+from darwinmerge.publish.place import Run, Standing, standing
+from darwinmerge.s3 import parse
+from darwinmerge.store import Ref, S3Store, Store, layout
+
+BLOCK = 8 << 20  # bytes of one read
+READERS = 8  # as many as uploads that are on their way; 0.4 to 0.6 GB of memory with these, whatever the child's size
+
+Files = Mapping[str, Ref]  # a child's files in the store, by their names in its folder
+
+
+def to_folder(files: Files, target: Path, place: Place) -> None:
+    """Copy beside the target and rename, so that the target is never half a model."""
+    made, replaced = (target.with_name(f".{target.name}.{state}") for state in ("partial", "replaced"))
+    shutil.rmtree(made, ignore_errors=True)  # what a killed run left
+    shutil.rmtree(replaced, ignore_errors=True)
+    made.mkdir(parents=True)
+    try:
+        for done, (name, ref) in enumerate(files.items(), 1):
+            with (made / name).open("wb") as file:
+                file.writelines(_checked(ref, place))
+            place.step(done, len(files))
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(replaced)
+        made.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def to_s3(files: Files, run: Run, found: Standing, place: Place) -> None:
+    """Copy file by file to where `found` stands: what it has of this child is kept, what it has of another one goes.
+
+    Raises:
+        StoreUnreachable: another process publishes there too; the next attempt finds out what it left.
+    """
+    target = S3Store(*parse(found.output))
+    kept = {layout.CHILD_RUN, *_intact(files, target, place)} if found.run == run else set()
+    for name in reversed(_in_turn(found.names - kept)):
+        target.delete(name)
+    target.make_sure(layout.CHILD_RUN, place.store.read(files[layout.CHILD_RUN].key))
+    copied = set()
+    for done, name in enumerate(_in_turn(files), 1):
+        if name not in {layout.CHILD_RUN, *kept}:
+            if target.put_shard(name, _checked(files[name], place)).sha256 != files[name].sha256:
+                break  # another one stands there since
+            copied.add(name)
+        place.step(done, len(files))
+    now = standing(found.output)
+    if now.whole != run.recipe:
+        for name in copied - (now.run.files if now.run else set()):
+            target.delete(name)
+        raise StoreUnreachable(f"spec.output.uri: another process changed {found.output} at the same time; run again")
+
+
+def _in_turn(names: Iterable[str]) -> list[str]:
+    """In the order in which a child's files come; they go in the opposite one."""
+    turns = {layout.CHILD_RUN: 0, INDEX: 2, layout.CHILD_RECORD: 3}
+    return sorted(names, key=lambda name: (turns.get(name, 1), name))
+
+
+def _intact(files: Files, target: S3Store, place: Place) -> set[str]:
+    """Names of the files that the target has, with the right bytes."""
+    sizes = {stat.key: stat.size for stat in target.list("")}
+
+    def sha256(name: str) -> str:
+        sha = hashlib.sha256()
+        for part in _parts(target, name, sizes[name], place):
+            sha.update(part)
+        return sha.hexdigest()
+
+    return {name for name, ref in files.items() if sizes.get(name) == ref.size and sha256(name) == ref.sha256}
+
+
+def _checked(ref: Ref, place: Place) -> Iterator[bytes]:
+    """The bytes of a file of the child; after the last one an error, if they are not those that were exported."""
+    sha = hashlib.sha256()
+    for part in _parts(place.store, ref.key, ref.size, place):
+        sha.update(part)
+        yield part
+    if sha.hexdigest() != ref.sha256:
+        raise BadInput(
+            f"store {place.store.uri}: {ref.key} was changed after it was exported; "
+            "delete its folder and the results export-*, health-*, and run again"
+        )
+
+
+def _parts(store: Store, key: str, size: int, place: Place) -> Iterator[bytes]:
+    reads = (partial(store.read, key, start, start + BLOCK) for start in range(0, size, BLOCK))
+    for part in in_order(reads, READERS):
+        place.pause()
+        yield part
