@@ -94,7 +94,12 @@ class _Wanted(Frozen):
 
 def decide(seen: Seen) -> Decision:
     """The next steps of a run."""
-    ledger = _asked(learn(seen.ledger, seen.jobs, seen.now), seen)
+    ledger = learn(seen.ledger, seen.jobs, seen.now)
+    known = {"generation": seen.generation, "retried_at": seen.retry_requested or ledger.retried_at}
+    asked = ledger.generation > 0 and any(getattr(ledger, name) != value for name, value in known.items())
+    if asked:  # by a retry request, or by another spec: whatever failed gets another chance
+        ledger = ledger.forgive()
+    ledger = ledger.model_copy(update=known)
     now = plan(seen.experiment, ledger.results)
     left = any(job.part == "finish" and job.done for job in seen.jobs)  # the summary
     ledger = ledger.model_copy(update={"finished": bool(now.outcome) and (ledger.finished or left)})
@@ -108,10 +113,11 @@ def decide(seen: Seen) -> Decision:
         return _decision(ledger, spare + _expired(seen, waits), outcome=now.outcome, waits=waits)
     late = _deadline(ledger, seen, waits)
     if seen.policy.suspend or late:
-        for job in active:
-            attempt = Try(number=job.attempt, exit=ExitCode.INTERRUPTED, message="suspended", at=seen.now, ours=True)
-            ledger = ledger.having(job.key, attempt)
+        ledger = _ended(ledger, active, seen.now)
         return _decision(ledger, spare + active, halts=[late] if late else [], waits=waits)
+    if asked:  # what doesn't run is made anew, as it is described now
+        idle = [job for job in active if not _runs(job)]
+        ledger, spare, active = _ended(ledger, idle, seen.now), spare + idle, [job for job in active if job not in idle]
     wanted = _wanted(seen, ledger, now)
     worn = [want for want in wanted if ledger.disrupted(want.key) >= MAX_DISRUPTIONS]
     keep = {want.key for want in wanted if want not in worn}
@@ -153,12 +159,12 @@ def _decision(
     )
 
 
-def _asked(ledger: Ledger, seen: Seen) -> Ledger:
-    """A retry request, or another spec, gives whatever failed another chance."""
-    if seen.retry_requested in ("", ledger.retried_at) and seen.generation == ledger.generation:
-        return ledger
-    known = {"generation": seen.generation, "retried_at": seen.retry_requested or ledger.retried_at}
-    return ledger.forgive().model_copy(update=known)
+def _ended(ledger: Ledger, ours: Sequence[SeenJob], now: float) -> Ledger:
+    """Jobs that we end are nobody's fault; their numbers are used up."""
+    for job in ours:
+        attempt = Try(number=job.attempt, exit=ExitCode.INTERRUPTED, message="ended by us", at=now, ours=True)
+        ledger = ledger.having(job.key, attempt)
+    return ledger
 
 
 def _wanted(seen: Seen, ledger: Ledger, now: Plan) -> list[_Wanted]:

@@ -47,7 +47,7 @@ class Ledger(Frozen):
     image: str = ""  # the worker's, since acceptance
     active_seconds: float = 0.0  # with a pod running, up to `active_since`
     active_since: float | None = None  # since when a pod has been running
-    generation: int = 0  # of the resource, when last looked at
+    generation: int = 0  # of the resource, when last looked at; 0: never
     retried_at: str = ""  # the last retry request that was answered
     finished: bool = False  # the outcome's summary is in the store
 

@@ -64,7 +64,9 @@ def operator(
         config.load_config()
     except ConfigException as error:
         raise click.ClickException(f"no cluster: neither a Pod's ServiceAccount nor KUBECONFIG: {error}") from error
-    api = Api(client.ApiClient())
+    connection = client.ApiClient()
+    connection.user_agent = f"darwin-operator/{__version__}"
+    api = Api(connection)
     try:
         api.require_resource()
     except Gone as error:

@@ -115,7 +115,7 @@ def _timeless(status: Status) -> Status:
 def _of_jobs(seen: Seen, decision: Decision, before: Status | None) -> Said:
     """What is said of how the run is carried out."""
     evolution, ledger = seen.experiment.spec.evolution, decision.ledger
-    said: Said = {"Accepted": ("True", "Valid", f"{evolution.steps} generations of {evolution.candidates} candidates")}
+    said: Said = {"Accepted": ("True", "Valid", f"steps: {evolution.steps}, candidates: {evolution.candidates} each")}
     held = _held(seen, decision)
     if held:
         said["Suspended"] = ("True", *held)

@@ -26,6 +26,7 @@ from tests.s3 import BUCKET, S3
 
 REMEDY = {
     "KUBECONFIG": "a kubeconfig of a cluster for tests, in which namespaces come and go",
+    "DARWIN_TEST_AUDIT_LOG": "the API server's audit log, a line a request, with resource and verb",
     "DARWIN_TEST_WORKER_IMAGE": "the image of Dockerfile.gpu (make images), loaded into the cluster",
     "DARWIN_TEST_OPERATOR_IMAGE": "the image of Dockerfile.operator (make images), loaded into the cluster",
     "DARWIN_TEST_KSTATUS": "a command that reads an object (JSON) and prints what kstatus makes of it: Current, ...",

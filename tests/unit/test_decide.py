@@ -206,6 +206,21 @@ def test_a_retry_request_or_another_spec_starts_it_again_with_a_new_attempt(ask:
     assert not jobs.step().halts, "a request is answered once"
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_after_a_change_of_spec_a_job_that_hangs_is_made_anew_and_one_that_runs_goes_on(runs: bool) -> None:
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    pod = SeenPod(name="p", uid="p", running_since=jobs.now if runs else None, waits="" if runs else "no such node")
+    jobs.jobs = tuple(job.model_copy(update={"pods": (pod,)}) for job in jobs.jobs)
+    jobs.now += 30
+    assert bool(jobs.step().halts) != runs
+    jobs.generation = 2
+    found = jobs.step()
+    assert (job_of(start, 0).name in found.remove) != runs
+    assert [one.attempt for one in found.start if one.stage == "mri"] == ([] if runs else [2])
+    assert not found.halts
+
+
 def test_suspension_ends_jobs_without_blame_and_resumption_makes_the_next_attempts() -> None:
     jobs = Run(experiment())
     start = jobs.until(World(), "mri").start[0]

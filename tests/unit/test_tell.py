@@ -52,7 +52,7 @@ def test_a_whole_run_is_a_story() -> None:
     told = [words for words in looks.told if not words.startswith("NewBest")]
     number = r"[+-]\d\.\d{3}"
     patterns = (
-        "Accepted: 2 generations of 2 candidates",
+        "Accepted: steps: 2, candidates: 2 each",
         "MRICompleted: NotInformative: the prescriptions' spread over tensors is 0.00041: .*",
         rf"GenerationCompleted: generation 1/2: best 0\.\d+, {number} over the better parent",
         rf"GenerationCompleted: generation 2/2: best 0\.\d+, {number} over the better parent, "

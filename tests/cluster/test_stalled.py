@@ -1,0 +1,152 @@
+"""What is in a run's way is told in the API's own words, and gone once a person has mended it; nothing is lost by it.
+
+The operator is installed for all namespaces here; elsewhere, for one.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from darwinmerge_operator.reconcile import RETRY
+from tests.cluster.conftest import RESTRICTED, Kubernetes, running, until
+from tests.cluster.operated import Json, Operator, Run, document
+from tests.clustered import edited
+from tests.integration.conftest import World
+from tests.s3 import S3
+
+pytestmark = pytest.mark.cluster
+
+TOLD_SECONDS = 30  # within which a person is told
+GPU = "nvidia.com/gpu"
+TEMPLATE = ("spec", "cluster", "template")
+# What is wrong with the manifest; the reason; the API's words.
+NO_TERMS = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+WAYS: dict[str, tuple[dict[Any, Any], str, str]] = {
+    "no such Secret": (
+        {("spec", "cluster", "store", "credentialsSecret", "name"): "nowhere"},
+        "PodPending",
+        'secret "nowhere" not found',
+    ),
+    "no such image": ({("spec", "cluster", "image"): "localhost/nowhere:1"}, "PodPending", "localhost/nowhere:1"),
+    "no such node": ({(*TEMPLATE, "nodeSelector"): {"gpu": "h900"}}, "PodPending", "node affinity/selector"),
+    "no such account": (
+        {(*TEMPLATE, "serviceAccountName"): "nobody"},
+        "PodRefused",
+        'serviceaccount "nobody" not found',
+    ),
+    "no quota": ({("spec", "cluster", "stages", "other", "resources", "limits"): {GPU: 1}}, "PodRefused", "quota"),
+    "no valid Job": ({(*TEMPLATE, "affinity"): NO_TERMS}, "JobRefused", "must have at least one node selector term"),
+}
+
+
+@pytest.fixture(scope="module")
+def operator(
+    kubernetes: Kubernetes, merges: Any, namespace: str, worker_image: str, operator_image: str
+) -> Iterator[Operator]:
+    """One for all namespaces."""
+    found = Operator(kubernetes, namespace, "everywhere")
+    found.install(operator_image, worker_image, "watchNamespaces=null")
+    yield found
+    found.uninstall()
+
+
+@pytest.fixture
+def begin(
+    kubernetes: Kubernetes, operator: Operator, furnished: str, small_world: World, parents_in_s3: S3
+) -> Iterator[Callable[..., Run]]:
+    """Applies the small experiment with a mistake."""
+    made = []
+
+    def apply(mistake: dict[Any, Any], namespace: str = furnished) -> Run:
+        given = edited(document(small_world, parents_in_s3, f"stalled-{time.monotonic_ns()}"), mistake)
+        run = Run(kubernetes, namespace, parents_in_s3, given)
+        run.apply()
+        made.append(run)
+        return run
+
+    yield apply
+    for run in made:
+        run.delete()
+
+
+@pytest.fixture(scope="module")
+def no_gpus(kubernetes: Kubernetes, furnished: str) -> None:
+    """No Pod may ask for a GPU in the namespace."""
+    spec = {"hard": {f"requests.{GPU}": "0"}}
+    kubernetes.create(
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}, "spec": spec}, furnished
+    )
+
+
+@pytest.mark.usefixtures("no_gpus")
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_in_the_way_is_told_in_the_apis_words(begin: Callable[..., Run], way: str) -> None:
+    mistake, reason, words = WAYS[way]
+    run = begin(mistake)
+    stalled = run.wait("Stalled", TOLD_SECONDS)
+    assert (stalled["reason"], words in stalled["message"]) == (reason, True), stalled
+    assert run.status()["phase"] == "Stalled"
+    (event,) = [event for event in run.events() if event["reason"] == "Stalled"]
+    assert (event["type"], words in event["message"]) == ("Warning", True)
+
+
+def test_a_namespace_that_takes_no_such_pod_says_so(
+    begin: Callable[..., Run], make_namespace: Callable[..., str]
+) -> None:
+    if not running():
+        pytest.skip("this cluster's Pods are restricted, so nothing of ours is refused for it")
+    strict = make_namespace({**running(), RESTRICTED: "restricted"})  # whose cluster gives Pods the host's network
+    stalled = begin({}, strict).wait("Stalled", TOLD_SECONDS)
+    assert stalled["reason"] == "PodRefused"
+    assert "violates PodSecurity" in stalled["message"]
+
+
+def test_a_mended_spec_goes_on_without_more_ado(begin: Callable[..., Run]) -> None:
+    run = begin({(*TEMPLATE, "nodeSelector"): {"gpu": "h900"}})
+    run.wait("Stalled", TOLD_SECONDS)
+    run.patch({"cluster": {"template": {"nodeSelector": None}}})
+    until(lambda: not run.condition("Stalled") and run.running())
+    assert "Resumed" not in {event["reason"] for event in run.events()}
+
+
+def test_what_was_mended_elsewhere_goes_on_when_asked_to(begin: Callable[..., Run]) -> None:
+    run = begin({("spec", "parents", "father", "uri"): "s3://darwin/parents/nobody"})
+    stalled = run.wait("Stalled")
+    assert stalled["reason"] == "BadInput"
+    assert "s3://darwin/parents/nobody" in stalled["message"]
+    tries = {job["metadata"]["name"] for job in run.jobs()}
+    copy_parent(run)
+    run.patch(annotations={RETRY: "now"})
+    until(lambda: not run.condition("Stalled") and {job["metadata"]["name"] for job in run.jobs()} - tries)
+    assert run.status()["lastHandledRetryAt"] == "now"
+    until(lambda: run.status()["phase"] not in ("Resolving", "Starting"))
+
+
+def copy_parent(run: Run) -> None:
+    """Father to where the manifest says that he is."""
+    client = run.server.client()
+    for one in client.list_objects_v2(Bucket="darwin", Prefix="parents/father/")["Contents"]:
+        name = one["Key"].replace("father", "nobody")
+        client.copy_object(Bucket="darwin", Key=name, CopySource={"Bucket": "darwin", "Key": one["Key"]})
+
+
+def test_a_deleted_run_takes_all_with_it_and_leaves_the_store_alone(
+    kubernetes: Kubernetes, begin: Callable[..., Run]
+) -> None:
+    run = begin({})
+    until(lambda: run.running("-mri-"))
+    run.delete()
+    assert until(run.gone)
+    until(lambda: not run.jobs() and not mine(kubernetes, run, "Pod") and not mine(kubernetes, run, "ConfigMap"))
+    stored = run.stored()
+    assert "experiment.json" in stored
+    time.sleep(5)
+    assert run.stored() == stored
+    run.apply()
+    until(lambda: run.running())
+
+
+def mine(kubernetes: Kubernetes, run: Run, kind: str) -> list[Json]:
+    return list(kubernetes.list(kind, run.namespace, label_selector=f"darwinmerge.io/experiment={run.name}"))
