@@ -17,8 +17,14 @@ IMAGE_BUILDER ?= $(or $(shell docker info > /dev/null 2>&1 && echo docker || com
 IMAGE_FLAGS ?=
 BUILD_IMAGE = $(IMAGE_BUILDER) build $(IMAGE_FLAGS) $(if $(BASE),--build-arg BASE=$(BASE))
 # Images are called $(IMAGES)darwin-gpu:$(TAG) and $(IMAGES)darwin-operator:$(TAG): IMAGES=registry.example/team/
-IMAGES ?=
+IMAGES ?= localhost/
 TAG ?= dev
+SAVE_IMAGE = $(if $(findstring buildah,$(IMAGE_BUILDER)),$(IMAGE_BUILDER) push --quiet $(1) docker-archive:$(2):$(1),\
+	$(IMAGE_BUILDER) save --output $(2) $(1))
+
+# A cluster for tests: the command that starts, loads and breaks one, and the folder of the one that it has started.
+DARWIN_CLUSTER ?= tests/kind
+DARWIN_CLUSTER_DIR ?=
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -28,7 +34,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-cluster lint fmt bench bench-s3 images crd lock clean
+.PHONY: help setup run test test-all test-cluster lint fmt bench bench-s3 images load cluster-run crd lock clean
 
 ##@ Use
 help: ## Show this list
@@ -76,9 +82,26 @@ images: ## Build the worker's and the operator's image (TORCH_INDEX=..., BASE=..
 	$(BUILD_IMAGE) --build-arg TORCH_VERSION=$(TORCH_VERSION) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
 		--build-arg VLLM=$(VLLM) --file Dockerfile.gpu --tag $(IMAGES)darwin-gpu:$(TAG) .
 
+load: images ## Give both images to the cluster of DARWIN_CLUSTER_DIR
+	@mkdir -p build
+	for image in operator gpu; do \
+		rm -f build/image.tar \
+		&& $(call SAVE_IMAGE,$(IMAGES)darwin-$$image:$(TAG),build/image.tar) \
+		&& $(DARWIN_CLUSTER) load $(DARWIN_CLUSTER_DIR) build/image.tar || exit 1; \
+	done
+	rm build/image.tar
+
+# Without DARWIN_CLUSTER_DIR: on the cluster of KUBECONFIG, which has the images or can pull them.
+cluster-run: setup $(if $(DARWIN_CLUSTER_DIR),load) ## Run the example on a Kubernetes, from nothing (docs/operator.md)
+	$(BIN)/python examples/smollm2/make_parents.py
+	$(if $(DARWIN_CLUSTER_DIR),KUBECONFIG=$(DARWIN_CLUSTER_DIR)/kubeconfig )$(BIN)/python -m examples.cluster_run \
+		--images=$(IMAGES) --tag=$(TAG)
+
 ##@ Maintain
-crd: setup ## Write crds/ anew from the resource's types
+# The chart has a copy, not a link: Flux leaves links out of what it fetches.
+crd: setup ## Write crds/ and the chart's copy anew from the resource's types
 	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
+	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/crds/
 
 lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest versions)
 	$(PYTHON) -m venv build/lock

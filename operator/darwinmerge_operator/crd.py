@@ -12,6 +12,7 @@ types but integer-or-string. Two choices of ours besides:
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,28 @@ def text() -> str:
     return HEADER + yaml.safe_dump(crd(), sort_keys=False, width=120, allow_unicode=True)
 
 
+def pruned(spec: Json) -> Json:
+    """A spec without the fields that this version doesn't know: a newer CRD's, whose defaults mean what was before."""
+    found: Json = _prune(spec, _spec())
+    return found
+
+
+@cache
+def _spec() -> Json:
+    return structural(Spec)
+
+
+def _prune(value: Any, schema: Json) -> Any:
+    if isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        return {name: _prune(part, known[name]) for name, part in value.items() if name in known}
+    if isinstance(value, dict) and isinstance(schema.get("additionalProperties"), dict):
+        return {name: _prune(part, schema["additionalProperties"]) for name, part in value.items()}
+    if isinstance(value, list) and "items" in schema:
+        return [_prune(part, schema["items"]) for part in value]
+    return value
+
+
 def _column(column: tuple[str, str, str], priority: int) -> Json:
     name, kind, path = column
     return {"name": name, "type": kind, "jsonPath": path, **({"priority": priority} if priority else {})}
@@ -109,7 +132,7 @@ def _schema() -> Json:
             "apiVersion": {"description": f"{GROUP}/{VERSION}", "type": "string"},
             "kind": {"description": KIND, "type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(Spec),
+            "spec": _spec(),
             "status": status,
         },
         VALIDATIONS: [rule.validation() for rule in DarwinMerge.rules],

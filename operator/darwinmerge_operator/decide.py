@@ -119,7 +119,7 @@ def decide(seen: Seen) -> Decision:
         idle = [job for job in active if not _runs(job)]
         ledger, spare, active = _ended(ledger, idle, seen.now), spare + idle, [job for job in active if job not in idle]
     wanted = _wanted(seen, ledger, now)
-    worn = [want for want in wanted if ledger.disrupted(want.key) >= MAX_DISRUPTIONS]
+    worn = [want for want in wanted if len(ledger.disrupted.get(want.key, ())) >= MAX_DISRUPTIONS]
     keep = {want.key for want in wanted if want not in worn}
     # while the store is asked what is known, nobody can say that a task isn't wanted any more
     unwanted = [job for job in active if job.key not in keep and not (ledger.recalling and job.part != "recall")]
@@ -241,9 +241,8 @@ def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
 
 
 def _worn(want: _Wanted, ledger: Ledger) -> Halt:
-    message = (
-        f"{want.stage}: {ledger.disrupted(want.key)} Pods were lost to the cluster's doings; what they did is kept"
-    )
+    count = len(ledger.disrupted[want.key])
+    message = f"{want.stage}: the cluster took {count} Pods away; what they stored is kept"
     return Halt(reason="TooManyDisruptions", message=message, final=True)
 
 

@@ -13,15 +13,15 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
     for job in jobs:
         for pod in job.pods:
             _hear(job, pod.ending, results, merged, missed)
-    running = any(pod.running_since and not pod.ending for job in jobs for pod in job.pods)
-    since = ledger.active_since
+    running = [pod.running_since for job in jobs for pod in job.pods if pod.running_since and not pod.ending]
+    since = ledger.active_since or min(running, default=None)
     found = ledger.model_copy(
         update={
             "results": results,
             "merged": tuple(sorted(merged)),
             "missed": tuple(sorted(missed)),
-            "pods": _pods(ledger, jobs),
-            "active_since": (since or now) if running else None,
+            "disrupted": _disrupted(ledger, jobs),
+            "active_since": since if running else None,
             "active_seconds": ledger.active_seconds + (now - since if since and not running else 0.0),
         }
     )
@@ -32,14 +32,15 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
     return found
 
 
-def _pods(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
-    """Every Pod that was ever seen of an attempt: most are gone when the next one comes."""
-    seen = {f"{job.key}/{job.attempt}": {pod.uid for pod in job.pods} for job in jobs}
-    worn = {attempt for attempt, pods in ledger.pods.items() if len(pods) > 1}
-    return {
-        attempt: tuple(sorted(seen.get(attempt, set()) | {*ledger.pods.get(attempt, ())}))
-        for attempt in sorted(worn | {attempt for attempt, pods in seen.items() if pods})
-    }
+def _disrupted(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
+    """Pods that were taken away from Jobs that are to go on, by whom they were: they are gone soon."""
+    found = {key: {*pods} for key, pods in ledger.disrupted.items()}
+    for job in jobs:
+        for pod in job.pods:
+            stopped = pod.ending and pod.ending.exit == ExitCode.INTERRUPTED
+            if not job.leaving and (pod.leaving or stopped):
+                found.setdefault(job.key, set()).add(pod.uid)
+    return {key: tuple(sorted(pods)) for key, pods in found.items()}
 
 
 def _hear(

@@ -42,11 +42,11 @@ class Ledger(Frozen):
     recalling: bool = True  # until the store has nothing more to tell
     tries: dict[str, tuple[Try, ...]] = Field(default_factory=dict)  # by `key_of`
     forgiven: dict[str, int] = Field(default_factory=dict)  # attempts up to this number count no more
-    pods: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # by attempt, as `key/number`: who they were
+    disrupted: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # by `key_of`: Pods that were taken away
     dropped: tuple[str, ...] = ()  # staged children that a Job was told to delete, 16 digits of their recipes
     image: str = ""  # the worker's, since acceptance
     active_seconds: float = 0.0  # with a pod running, up to `active_since`
-    active_since: float | None = None  # since when a pod has been running
+    active_since: float | None = None  # since when a pod has been running; no reason to write, as pods tell it again
     generation: int = 0  # of the resource, when last looked at; 0: never
     retried_at: str = ""  # the last retry request that was answered
     finished: bool = False  # the outcome's summary is in the store
@@ -61,10 +61,6 @@ class Ledger(Frozen):
         """The highest number of an attempt; 0 without any."""
         return max((t.number for t in self.tries.get(key, ())), default=0)
 
-    def disrupted(self, key: str) -> int:
-        """Pods that the cluster took away: those beyond one an attempt."""
-        return sum(len(pods) - 1 for attempt, pods in self.pods.items() if attempt.startswith(f"{key}/"))
-
     def having(self, key: str, attempt: Try) -> "Ledger":
         """With one more attempt, unless it is known."""
         known = self.tries.get(key, ())
@@ -75,7 +71,7 @@ class Ledger(Frozen):
 
     def forgive(self) -> "Ledger":
         """A person asked for another try: what failed so far counts no more."""
-        return self.model_copy(update={"forgiven": {key: self.last(key) for key in self.tries}, "pods": {}})
+        return self.model_copy(update={"forgiven": {key: self.last(key) for key in self.tries}, "disrupted": {}})
 
 
 def key_of(task: TaskId, part: Part | str) -> str:

@@ -16,9 +16,10 @@ import kopf
 from kubernetes import client, config
 from kubernetes.config import ConfigException
 from pythonjsonlogger.json import JsonFormatter
+from urllib3.exceptions import HTTPError
 
 from darwinmerge import __version__
-from darwinmerge_operator.api import Api, Gone
+from darwinmerge_operator.api import Api, Gone, Refused
 from darwinmerge_operator.health import Health, serve
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.reconcile import RETRY, Key, Reconciler
@@ -74,6 +75,8 @@ def operator(
             f"the cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD first: "
             f"kubectl apply -f crds/{PLURAL}.{GROUP}.yaml"
         ) from error
+    except (ConnectionError, HTTPError, Refused) as error:
+        raise click.ClickException(f"the API server doesn't answer as it should: {error}") from error
     queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image))
     health = Health(queue.lag)
     server = serve(health, health_port)

@@ -15,6 +15,7 @@ from darwinmerge.pipeline.tasks import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import tell, view
 from darwinmerge_operator.api import Api, Conflict, Gone, Object, Refused
+from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
 from darwinmerge_operator.resource import GROUP, DarwinMerge, from_api
@@ -53,7 +54,7 @@ class Reconciler:
     def _reconcile(self, found: Object) -> float | None:
         now, before = self._clock(), view.read(found.get("status"))
         try:
-            resource = from_api(found)
+            resource = from_api({**found, "spec": pruned(found["spec"])})
         except BadConfiguration as error:
             status = view.refused(found["metadata"]["generation"], str(error), before, now)
             self._tell(found, before, status, ())
@@ -63,7 +64,7 @@ class Reconciler:
         ledger = ledger.model_copy(update={"image": ledger.image or (before.image if before else "") or self._image})
         seen = run.seen(ledger, now)
         decision = decide(seen)
-        if decision.ledger != ledger or version is None:
+        if decision.ledger.model_copy(update={"active_since": ledger.active_since}) != ledger or version is None:
             run.write(decision.ledger, version)
         for name in decision.remove:
             log.info("delete Job %s", name, extra=run.about)

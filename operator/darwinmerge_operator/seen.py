@@ -34,6 +34,7 @@ class SeenPod(Frozen):
     running_since: float | None = None  # seconds since 1970
     finished_at: float | None = None
     waits: str = ""  # why it doesn't run, in the API's words
+    leaving: bool = False  # deleted, not gone yet
     lost: bool = False  # terminating for longer than it may: its node doesn't answer
 
 
@@ -129,6 +130,7 @@ def _pod(pod: Mapping[str, Any], now: float) -> SeenPod:
         running_since=seconds(running),
         finished_at=seconds(ended.get("finishedAt")),
         waits=_waits(status, state.get("waiting") or {}),
+        leaving=deleted is not None,
         lost=lost,
     )
 

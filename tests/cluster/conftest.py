@@ -51,9 +51,13 @@ class Kubernetes:
 
     def of(self, kind: str) -> Any:
         """The requests of a kind."""
-        version = {"Job": "batch/v1", "Eviction": "policy/v1", "Deployment": "apps/v1", KIND: f"{GROUP}/{VERSION}"}.get(
-            kind, "v1"
-        )
+        versions = {
+            "Job": "batch/v1",
+            "Deployment": "apps/v1",
+            "CustomResourceDefinition": "apiextensions.k8s.io/v1",
+            KIND: f"{GROUP}/{VERSION}",
+        }
+        version = versions.get(kind, "v1")
         return self.kinds.get(api_version=version, kind=kind)
 
     def create(self, manifest: dict[str, Any], namespace: str | None = None, dry: bool = False) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def kubernetes() -> Kubernetes:
 @pytest.fixture(scope="session")
 def merges(kubernetes: Kubernetes) -> Iterator[Any]:
     """The requests of the kind DarwinMerge; the CRD is removed again, unless it was there before."""
-    crds = kubernetes.kinds.get(api_version="apiextensions.k8s.io/v1", kind="CustomResourceDefinition")
+    crds = kubernetes.of("CustomResourceDefinition")
     name = crd()["metadata"]["name"]
     try:
         crds.get(name=name)

@@ -6,7 +6,9 @@ What must be so afterwards is in the tests: whatever befell it, a run ends as if
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from darwinmerge_operator.crd import crd
 from darwinmerge_operator.reconcile import RETRY
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.operated import Json, Operator, Run, kill
@@ -144,6 +146,33 @@ def suspended(scene: Scene) -> None:
     scene.run.patch({"cluster": {"suspend": False}})
 
 
+def upgraded(scene: Scene) -> None:
+    """A CRD with more fields, which have defaults; then another operator, whose workers have another image."""
+    scene.at_work()
+    crds = scene.kubernetes.of("CustomResourceDefinition")
+    newer = crd()
+    (version,) = newer["spec"]["versions"]
+    fields = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    for section in ("mri", "cluster"):
+        fields[section]["properties"]["future"] = {"type": "string", "default": "as before"}
+        fields[section]["default"] = {}
+    try:
+        replace(crds, newer)
+        until(lambda: scene.run.found()["spec"]["mri"]["future"])
+        operator, worker = scene.images
+        scene.operator.install(operator, worker + "-of-the-next-version", "log.level=debug")
+        scene.at_work()
+        assert scene.run.status()["image"] == worker
+        scene.run.wait("Complete")
+    finally:
+        replace(crds, crd())
+
+
+def replace(crds: Any, manifest: Json) -> None:
+    name = manifest["metadata"]["name"]
+    crds.server_side_apply(manifest, name=name, field_manager="darwin-test", force_conflicts=True)
+
+
 Fault = Callable[[Scene], None]
 FAULTS: tuple[Fault, ...] = (
     worker_deleted,
@@ -156,6 +185,7 @@ FAULTS: tuple[Fault, ...] = (
     operator_killed,
     operator_away,
     two_operators,
+    upgraded,
 )
 
 
@@ -165,5 +195,5 @@ def everything(scene: Scene) -> None:
     for fault in (worker_deleted, worker_evicted, suspended, ledger_deleted):
         fault(scene)
     scene.one_operator(began)
-    for fault in (operator_killed, out_of_memory, worker_killed, s3_away, operator_away):
+    for fault in (operator_killed, out_of_memory, worker_killed, s3_away, operator_away, upgraded):
         fault(scene)

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +166,19 @@ class Run:
         found = self.kubernetes.list("Event", self.namespace, field_selector=query)
         return sorted(found, key=lambda event: event["lastTimestamp"])
 
+    @cached_property
+    def bucket(self) -> Any:
+        """A client that may do everything."""
+        return self.server.client()
+
     def stored(self) -> dict[str, str]:
         """ETag and time of writing, by key."""
-        pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=self.prefix)
+        pages = self.bucket.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=self.prefix)
         found = [one for page in pages for one in page.get("Contents", [])]
         return {one["Key"].removeprefix(self.prefix): f"{one['ETag']} {one['LastModified']}" for one in found}
 
     def read(self, key: str) -> bytes:
-        return bytes(self.server.client().get_object(Bucket=BUCKET, Key=self.prefix + key)["Body"].read())
+        return bytes(self.bucket.get_object(Bucket=BUCKET, Key=self.prefix + key)["Body"].read())
 
     def lasting(self) -> dict[str, bytes]:
         """What must be the same wherever the experiment is run, byte for byte."""
@@ -181,7 +187,9 @@ class Run:
         return {key: self.read(key) for key in keys}
 
     def delete(self) -> None:
+        """Delete it, and wait until it is gone."""
         self.kubernetes.of(KIND).delete(self.name, self.namespace)
+        until(self.gone)
 
     def gone(self) -> bool:
         try:
@@ -191,13 +199,12 @@ class Run:
         return False
 
 
-def document(world: World, server: S3, name: str, **cluster: Any) -> Json:
+def document(world: World, server: S3, place: str) -> Json:
     """The experiment of a folder on this machine as a cluster's, in a store of its own."""
     found: Json = yaml.safe_load(world.manifest.read_text())
-    found["metadata"]["name"] = name
     spec = found["spec"]
     spec["parents"] = {who: {"uri": f"s3://{BUCKET}/parents/{who}"} for who in ("father", "mother")}
-    spec["store"] = {"uri": f"s3://{BUCKET}/runs/{name}"}
+    spec["store"] = {"uri": f"s3://{BUCKET}/runs/{place}"}
     spec["evaluation"]["taskFolder"] = "/mnt/tasks"
     spec["cluster"] = {
         "parallelism": 2,
@@ -207,7 +214,6 @@ def document(world: World, server: S3, name: str, **cluster: Any) -> Json:
             "volumes": [{"name": "tasks", "configMap": {"name": "tasks"}}],
             "volumeMounts": [{"name": "tasks", "mountPath": "/mnt/tasks", "readOnly": True}],
         },
-        **cluster,
     }
     return found
 

@@ -34,12 +34,7 @@ def test_a_run_ends_as_if_nothing_had_befallen_it(
 ) -> None:
     images = (operator_image, worker_image)
     operator, second = Operator(kubernetes, furnished, "first"), Operator(kubernetes, furnished, "second")
-    run = Run(
-        kubernetes,
-        furnished,
-        parents_in_s3,
-        document(small_world, parents_in_s3, befalls.__name__[:20].replace("_", "-")),
-    )
+    run = Run(kubernetes, furnished, parents_in_s3, document(small_world, parents_in_s3, befalls.__name__))
     scene = Scene(kubernetes, run, operator, second, images)
     operator.install(*images)
     try:

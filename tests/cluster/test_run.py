@@ -39,7 +39,7 @@ def story(
     """The run, at its end."""
     operator = Operator(kubernetes, furnished)
     operator.install(operator_image, worker_image)
-    run = Run(kubernetes, furnished, parents_in_s3, document(small_world, parents_in_s3, "tiny"))
+    run = Run(kubernetes, furnished, parents_in_s3, document(small_world, parents_in_s3, "undisturbed"))
     phases: list[str] = []
     jobs: dict[str, dict[str, Any]] = {}
 
@@ -53,6 +53,7 @@ def story(
     run.apply()
     until(look, 600, 0.3)
     yield Story(run, operator, operator.log(), phases, jobs)
+    run.delete()
     operator.uninstall()
 
 

@@ -22,7 +22,7 @@ TOLD_SECONDS = 30  # within which a person is told
 GPU = "nvidia.com/gpu"
 TEMPLATE = ("spec", "cluster", "template")
 # What is wrong with the manifest; the reason; the API's words.
-NO_TERMS = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+NO_TERMS: Json = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
 WAYS: dict[str, tuple[dict[Any, Any], str, str]] = {
     "no such Secret": (
         {("spec", "cluster", "store", "credentialsSecret", "name"): "nowhere"},
@@ -57,10 +57,11 @@ def begin(
     kubernetes: Kubernetes, operator: Operator, furnished: str, small_world: World, parents_in_s3: S3
 ) -> Iterator[Callable[..., Run]]:
     """Applies the small experiment with a mistake."""
-    made = []
+    made: list[Run] = []
 
     def apply(mistake: dict[Any, Any], namespace: str = furnished) -> Run:
-        given = edited(document(small_world, parents_in_s3, f"stalled-{time.monotonic_ns()}"), mistake)
+        name = f"stalled-{len(made)}-{time.monotonic_ns()}"
+        given = edited(document(small_world, parents_in_s3, name), {"metadata.name": name, **mistake})
         run = Run(kubernetes, namespace, parents_in_s3, given)
         run.apply()
         made.append(run)
@@ -126,10 +127,9 @@ def test_what_was_mended_elsewhere_goes_on_when_asked_to(begin: Callable[..., Ru
 
 def copy_parent(run: Run) -> None:
     """Father to where the manifest says that he is."""
-    client = run.server.client()
-    for one in client.list_objects_v2(Bucket="darwin", Prefix="parents/father/")["Contents"]:
+    for one in run.bucket.list_objects_v2(Bucket="darwin", Prefix="parents/father/")["Contents"]:
         name = one["Key"].replace("father", "nobody")
-        client.copy_object(Bucket="darwin", Key=name, CopySource={"Bucket": "darwin", "Key": one["Key"]})
+        run.bucket.copy_object(Bucket="darwin", Key=name, CopySource={"Bucket": "darwin", "Key": one["Key"]})
 
 
 def test_a_deleted_run_takes_all_with_it_and_leaves_the_store_alone(

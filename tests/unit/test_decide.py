@@ -289,9 +289,9 @@ def test_a_job_that_kueue_holds_is_not_stalled() -> None:
 def test_disruptions_are_forgiven_up_to_a_cap_even_of_pods_that_are_long_gone() -> None:
     jobs = Run(experiment())
     start = jobs.until(World(), "mri").start[0]
-    for number in range(MAX_DISRUPTIONS + 1):
+    for number in range(MAX_DISRUPTIONS):
         assert jobs.step().halts == ()
-        pod = SeenPod(name="p", uid=f"{number}", running_since=jobs.now)
+        pod = SeenPod(name="p", uid=f"{number}", running_since=jobs.now, leaving=True)
         jobs.jobs = tuple(job.model_copy(update={"pods": (pod,)}) for job in jobs.jobs)
     found = jobs.step()
     assert [(halt.reason, halt.final) for halt in found.halts] == [("TooManyDisruptions", True)]

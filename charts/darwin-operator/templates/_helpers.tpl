@@ -1,0 +1,49 @@
+{{/* The name of everything: the release's, with the chart's unless it says so already. */}}
+{{- define "darwin.name" -}}
+{{- $name := contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) -}}
+{{- $name | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* What selects the operator's Pod. */}}
+{{- define "darwin.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "darwin.labels" -}}
+{{ include "darwin.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* An image's reference; of a list: the image's values, the tag of last resort. */}}
+{{- define "darwin.image" -}}
+{{- $image := first . -}}
+{{- $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default (last .) }}{{ end -}}
+{{- end }}
+
+{{/*
+What the operator asks of the API server, and nothing else (operator/darwinmerge_operator/api.py; lists and watches are
+kopf's). No Secrets: workers get theirs from the kubelet.
+*/}}
+{{- define "darwin.rules" -}}
+- apiGroups: [darwinmerge.io]
+  resources: [darwinmerges]
+  verbs: [get, list, watch]
+- apiGroups: [darwinmerge.io]
+  resources: [darwinmerges/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [configmaps] # a run's ledger
+  verbs: [get, create, update]
+- apiGroups: [""]
+  resources: [events] # those of a run are told; those of its Jobs say why a Pod can't be created
+  verbs: [create, list]
+{{- end }}

@@ -1,0 +1,127 @@
+"""The command `darwin-operator`: what it says of itself and of its health."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from darwinmerge_operator.health import DEAD_SECONDS, LAG_SECONDS, Health, serve
+from darwinmerge_operator.main import operator
+from darwinmerge_operator.reconcile import merge_patch
+from tests.s3 import free_ports
+
+
+@dataclass
+class Loops:
+    """The loops of an operator, as slow as a test wants them."""
+
+    lag: float = 0.0
+    now: float = 0.0
+    port: int = field(default_factory=lambda: free_ports(1)[0])
+
+    def ask(self, path: str = "/healthz") -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture
+def loops() -> Iterator[Loops]:
+    found = Loops()
+    server = serve(Health(lambda: found.lag, lambda: found.now), found.port)
+    yield found
+    server.shutdown()
+
+
+def test_an_operator_whose_loops_turn_is_healthy(loops: Loops) -> None:
+    assert loops.ask() == (200, "ok\n")
+    assert loops.ask("/")[0] == 404
+
+
+def test_work_that_waits_for_too_long_is_no_health(loops: Loops) -> None:
+    loops.lag = LAG_SECONDS + 1
+    code, why = loops.ask()
+    assert (code, "waited for 181 s" in why) == (503, True)
+
+
+def test_nor_is_a_watching_loop_that_stands_still(loops: Loops) -> None:
+    loops.now = DEAD_SECONDS + 1
+    code, why = loops.ask()
+    assert (code, "stood still for 61 s" in why) == (503, True)
+
+
+def test_the_beat_of_the_watching_loop_is_health() -> None:
+    clock = [0.0]
+    health = Health(lambda: 0.0, lambda: clock[0])
+    clock[0] = DEAD_SECONDS + 1
+    assert health.trouble()
+
+    async def once() -> None:
+        task = asyncio.create_task(health.beat())
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(once())
+    assert not health.trouble()
+
+
+def test_help_teaches() -> None:
+    told = CliRunner().invoke(operator, ["--help"]).output
+    for words in ("DARWIN_OPERATOR_NAMESPACE", "Examples:", "--health-port", "charts/darwin-operator"):
+        assert words in told
+
+
+def without_a_cluster(folder: Path, **variables: str) -> tuple[int, str]:
+    """How the command ends, and what it says."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("KUBE", "DARWIN"))}
+    command = [str(Path(sys.executable).with_name("darwin-operator")), "--worker-image", "x:1"]
+    env = {**clean, "HOME": str(folder), **variables}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
+
+
+def test_without_a_cluster_it_says_so(tmp_path: Path) -> None:
+    code, told = without_a_cluster(tmp_path)
+    assert (code, "no cluster: neither" in told) == (1, True)
+
+
+def test_so_it_does_where_nobody_answers(tmp_path: Path) -> None:
+    server = {"server": f"http://127.0.0.1:{free_ports(1)[0]}"}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": server}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    (tmp_path / "config").write_text(json.dumps(config))
+    code, told = without_a_cluster(tmp_path, KUBECONFIG=str(tmp_path / "config"))
+    assert (code, "the API server doesn't answer" in told) == (1, True)
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "patch"),
+    [
+        ({}, {"a": 1}, {"a": 1}),
+        ({"a": 1}, {}, {"a": None}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, {"a": {"c": 3}}),
+        ({"a": {"b": 1}}, {"a": {}}, {"a": {"b": None}}),
+        ({"a": [1, 2]}, {"a": [1]}, {"a": [1]}),
+        ({"a": 1}, {"a": 1}, {}),
+    ],
+)
+def test_a_status_is_written_as_what_has_changed(old: dict[str, object], new: dict[str, object], patch: object) -> None:
+    assert json.dumps(merge_patch(old, new)) == json.dumps(patch)
