@@ -34,7 +34,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-cluster lint fmt bench bench-s3 images load cluster-run crd lock clean
+.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 images load cluster-run crd lock clean
 
 ##@ Use
 help: ## Show this list
@@ -52,11 +52,14 @@ run: setup ## Evolve the example's real language model, from nothing to verdict
 test: setup ## Run the tests, without the slow ones and those that need a Kubernetes
 	$(BIN)/python -m pytest -m "not slow and not cluster"
 
-test-all: setup ## Run every test
+test-all: setup ## Run every test; those that miss something say what, and are skipped
 	$(BIN)/python -m pytest
 
 test-cluster: setup ## Run the tests that need a Kubernetes; those that miss something say what, and are skipped
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m "cluster and not slow"
+
+faults: setup ## Run every fault that can befall a run in a cluster, each in a run of its own: about 30 minutes
+	$(BIN)/python -m pytest -m "cluster and slow"
 
 lint: setup ## Check style, format and types
 	$(BIN)/ruff check .

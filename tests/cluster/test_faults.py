@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from darwinmerge_operator.crd import crd
 from tests.cluster.conftest import Kubernetes, until
-from tests.cluster.faults import FAULTS, Fault, Scene, everything
+from tests.cluster.faults import FAULTS, Fault, Scene, everything, replace
 from tests.cluster.operated import Operator, Run, document
 from tests.integration.conftest import World
 from tests.s3 import S3
@@ -50,5 +51,6 @@ def test_a_run_ends_as_if_nothing_had_befallen_it(
         assert until(lambda: not [job for job in run.jobs() if not job["status"].get("failed")])
         assert len([event for event in run.events() if event["reason"] == "Completed"]) == 1
     finally:
+        replace(kubernetes.of("CustomResourceDefinition"), crd())
         run.delete()
         operator.uninstall()
