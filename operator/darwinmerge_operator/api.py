@@ -15,6 +15,7 @@ from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 
 TIMEOUT = (5, 30)  # seconds to connect, and to answer
+HINDRANCES = ("FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")  # reasons of events
 Object = dict[str, Any]
 
 
@@ -24,6 +25,10 @@ class Gone(Exception):
 
 class Conflict(Exception):
     """Somebody else has written, or created, it first: look again."""
+
+
+class Exists(Conflict):
+    """An object of this name is there already."""
 
 
 class Refused(Exception):
@@ -78,10 +83,10 @@ class Api:
         """The Pods of a run."""
         return self._list(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"{LABEL}/experiment={run}")
 
-    def refusals(self, namespace: str) -> dict[str, str]:
-        """The last reason why a Pod of a Job couldn't be created, by the Job's name."""
-        fields = "involvedObject.kind=Job,reason=FailedCreate"
-        events = self._list(f"/api/v1/namespaces/{namespace}/events", fieldSelector=fields)
+    def warnings(self, namespace: str) -> dict[str, str]:
+        """The last reason why a Job has no Pod, or why a Pod doesn't start, by the name of the Job or Pod."""
+        events = self._list(f"/api/v1/namespaces/{namespace}/events", fieldSelector="type=Warning")
+        events = [event for event in events if event.get("reason") in HINDRANCES]
         events.sort(key=lambda event: event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
         return {event["involvedObject"]["name"]: event.get("message", "") for event in events}
 
@@ -132,13 +137,14 @@ def _runs(namespace: str) -> str:
 
 def _named(status: int, text: bytes) -> Exception:
     try:
-        message = json.loads(text)["message"]
+        told = json.loads(text)
+        reason, message = told.get("reason"), told["message"]
     except (TypeError, ValueError, KeyError):
-        message = text[:300].decode(errors="replace")
+        reason, message = None, text[:300].decode(errors="replace")
     if status == 404:
         return Gone(message)
     if status == 409:
-        return Conflict(message)
-    if status in (400, 403, 422):
+        return Exists(message) if reason == "AlreadyExists" else Conflict(message)
+    if status in (400, 403, 413, 422):
         return Refused(message)
     return ConnectionError(f"API server: {status} {message}")

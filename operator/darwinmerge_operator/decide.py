@@ -5,6 +5,7 @@ safe, and a Job that was created twice is harmless, since its worker answers fro
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal, Self
 
 from darwinmerge.errors import ExitCode
@@ -22,7 +23,8 @@ from darwinmerge_operator.learn import learn
 from darwinmerge_operator.ledger import Ledger, Try, key_of
 from darwinmerge_operator.seen import SeenJob
 
-RECALLED = 12  # tasks that one recall Job asks for: their orders fit into a variable, their answers into few messages
+RECALLED = 12  # tasks that one recall Job asks for: their answers fit into few messages
+RECALLED_BYTES = 80_000  # of their orders: they fit into a variable
 REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod before a person is told
 PENDING_SECONDS = 20.0  # for which a Pod may have no node, image or Secret before a person is told
 MAX_DISRUPTIONS = 20  # of one task
@@ -110,14 +112,16 @@ def decide(seen: Seen) -> Decision:
     spare = [job for job in seen.jobs if not job.leaving and (job.complete or any(p.lost for p in job.pods))]
     halts: list[Halt] = []
     if now.outcome and ledger.finished:
-        return _decision(ledger, spare + _expired(seen, waits), outcome=now.outcome, waits=waits)
+        return _decision(
+            ledger, spare + expired(seen.jobs, seen.policy.ttl, seen.now, waits), outcome=now.outcome, waits=waits
+        )
     late = _deadline(ledger, seen, waits)
     if seen.policy.suspend or late:
         ledger = _ended(ledger, active, seen.now)
         return _decision(ledger, spare + active, halts=[late] if late else [], waits=waits)
-    if asked:  # what doesn't run is made anew, as it is described now
-        idle = [job for job in active if not _runs(job)]
-        ledger, spare, active = _ended(ledger, idle, seen.now), spare + idle, [job for job in active if job not in idle]
+    # after a change, what doesn't run is made anew as it is described now; and what was ended is gone only when it is
+    idle = [job for job in active if (asked and not job.runs) or ledger.ours(job.key, job.attempt)]
+    ledger, spare, active = _ended(ledger, idle, seen.now), spare + idle, [job for job in active if job not in idle]
     wanted = _wanted(seen, ledger, now)
     worn = [want for want in wanted if len(ledger.disrupted.get(want.key, ())) >= MAX_DISRUPTIONS]
     keep = {want.key for want in wanted if want not in worn}
@@ -129,12 +133,10 @@ def decide(seen: Seen) -> Decision:
     for want in wanted:
         if want in worn or any(job.key == want.key for job in active):
             continue
-        if want.verb == "work" and len(active) + len(start) >= seen.policy.parallelism:
-            break
         ruling = _ruling(seen, ledger, want, waits)
         if isinstance(ruling, Halt):
             halts.append(ruling)
-        elif ruling is not None:
+        elif ruling is not None and (want.verb == "recall" or len(active) + len(start) < seen.policy.parallelism):
             drop = _drop(seen, ledger)
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
@@ -172,8 +174,10 @@ def _wanted(seen: Seen, ledger: Ledger, now: Plan) -> list[_Wanted]:
     if now.outcome:
         return [_Wanted(verb="work", stage="finish", part="finish", key=key_of("finish", "finish"))]
     if ledger.recalling:
-        unknown = [task for task in now.ready if task.id not in ledger.missed]
-        asked = tuple(order(task) for task in unknown[:RECALLED])
+        unknown = [order(task) for task in now.ready if task.id not in ledger.missed]
+        sizes = accumulate(len(one.model_dump_json(by_alias=True).encode()) for one in unknown)
+        fit = sum(size < RECALLED_BYTES for size in sizes)
+        asked = tuple(unknown[: max(1, min(fit, RECALLED))])
         return [_Wanted(verb="recall", stage="recall", part="recall", key=key_of(asked[0].id, "recall"), orders=asked)]
     return [_of(task, seen, ledger) for task in now.ready]
 
@@ -184,7 +188,7 @@ def _of(task: Task, seen: Seen, ledger: Ledger) -> _Wanted:
     if staged and isinstance(task.inputs, ScoreInputs) and task.inputs.model.model in ("child", "linear"):
         part = "evaluate" if task.id in ledger.merged else "merge"
     key = key_of(task.id, part)
-    last_try = any(attempt.exit == ExitCode.EVALUATOR_FAILED for attempt in ledger.counted(key))
+    last_try = any(one.exit == ExitCode.EVALUATOR_FAILED for one in ledger.tries.get(key, ()))  # forgiven ones too
     stage = {"merge": "merge", "evaluate": "eval"}.get(part, task.stage)
     return _Wanted(verb="work", stage=stage, part=part, key=key, orders=(order(task, part, last_try),))
 
@@ -226,7 +230,7 @@ def _drop(seen: Seen, ledger: Ledger) -> tuple[str, ...]:
 def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
     if seen.policy.active_deadline is None:
         return None
-    used = ledger.active_seconds + (seen.now - ledger.active_since if ledger.active_since else 0.0)
+    used = ledger.active_seconds
     left = seen.policy.active_deadline - used
     if left <= 0:
         return Halt(
@@ -235,7 +239,7 @@ def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
             f"{seen.policy.active_deadline:.0f}; raise it, and the run goes on",
             final=True,
         )
-    if ledger.active_since:
+    if any(job.runs for job in seen.jobs):
         waits.append(left)
     return None
 
@@ -249,9 +253,9 @@ def _worn(want: _Wanted, ledger: Ledger) -> Halt:
 def _halts(seen: Seen, active: Sequence[SeenJob], waits: list[float]) -> list[Halt]:
     """Why Jobs that are there don't get on; of no interest where others do, since they may wait for just those."""
     found = []
-    runs = any(_runs(job) for job in active)
+    runs = any(job.runs for job in active)
     for job in active:
-        waited = seen.now - job.created
+        waited = seen.now - (job.waiting_since or job.created)
         patience = PENDING_SECONDS if job.pods else REFUSED_SECONDS
         if waited < patience:
             waits.append(patience - waited)
@@ -269,18 +273,14 @@ def _halts(seen: Seen, active: Sequence[SeenJob], waits: list[float]) -> list[Ha
     return found
 
 
-def _runs(job: SeenJob) -> bool:
-    return any(pod.running_since and not pod.ending for pod in job.pods)
-
-
-def _expired(seen: Seen, waits: list[float]) -> list[SeenJob]:
-    """Jobs of a finished run whose time is over."""
+def expired(jobs: Sequence[SeenJob], ttl: float | None, now: float, waits: list[float]) -> list[SeenJob]:
+    """Jobs of a finished run whose time is over; to `waits` goes the time that is left to others."""
     gone = []
-    for job in seen.jobs:
+    for job in jobs:
         if job.leaving or not job.finished:
             continue
         ended = max([pod.finished_at for pod in job.pods if pod.finished_at] or [job.created])
-        left = None if seen.policy.ttl is None else ended + seen.policy.ttl - seen.now
+        left = None if ttl is None else ended + ttl - now
         if left is not None and left <= 0:
             gone.append(job)
         elif left is not None:

@@ -4,6 +4,7 @@ The kubelet knows best why a container ended, then whoever disrupted it, then th
 without a valid message is never a result.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.local import death
 from darwinmerge.pipeline.orders import Message
+from darwinmerge_operator.job import CONTAINER
 
 Reason = Literal["Done", "OOMKilled", "OutOfDisk", "Evicted", "DisruptionTarget", "ExitCode", "Malformed"]
 
@@ -31,8 +33,8 @@ def ending(pod: Mapping[str, Any]) -> Ending | None:
     status = pod.get("status", {})
     if status.get("phase") not in ("Succeeded", "Failed"):
         return None
-    states = [container.get("state", {}) for container in status.get("containerStatuses") or [{}]]
-    terminated = states[0].get("terminated", {})  # of the one container
+    containers = status.get("containerStatuses") or []  # a cluster may have added some
+    terminated = next((c.get("state", {}).get("terminated") or {} for c in containers if c["name"] == CONTAINER), {})
     message = _message(terminated.get("message", ""))
     reason, code, text = _why(status, terminated, message)
     return Ending(reason=reason, exit=code, text=text, message=message)
@@ -45,6 +47,8 @@ def _why(
     if status["phase"] == "Succeeded":
         if message and not message.failed:
             return "Done", ExitCode.OK, ""
+        if version := _another_version(terminated.get("message", "")):
+            return "Malformed", ExitCode.VERSION_SKEW, f"the worker's message is of version {version}; use one version"
         return "Malformed", ExitCode.INTERNAL, f"the pod ended well, but its message says: {_words(terminated)}"
     if terminated.get("reason") == "OOMKilled":
         return "OOMKilled", ExitCode.OUT_OF_MEMORY, "the container needed more than its memory limit; raise it"
@@ -70,6 +74,15 @@ def _message(text: str) -> Message | None:
         return Message.model_validate_json(text)
     except ValidationError:
         return None
+
+
+def _another_version(text: str) -> str:
+    """The version of a message, where it isn't ours."""
+    try:
+        version = json.loads(text)["version"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return "" if version == Message().version else str(version)
 
 
 def _words(terminated: Mapping[str, Any]) -> str:

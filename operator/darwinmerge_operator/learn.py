@@ -13,16 +13,14 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
     for job in jobs:
         for pod in job.pods:
             _hear(job, pod.ending, results, merged, missed)
-    running = [pod.running_since for job in jobs for pod in job.pods if pod.running_since and not pod.ending]
-    since = ledger.active_since or min(running, default=None)
     found = ledger.model_copy(
         update={
             "results": results,
             "merged": tuple(sorted(merged)),
             "missed": tuple(sorted(missed)),
             "disrupted": _disrupted(ledger, jobs),
-            "active_since": since if running else None,
-            "active_seconds": ledger.active_seconds + (now - since if since and not running else 0.0),
+            "active_seconds": ledger.active_seconds + _active(ledger.active_until, jobs, now),
+            "active_until": now,
         }
     )
     for job in jobs:
@@ -30,6 +28,17 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
         if failed:
             found = found.having(job.key, failed)
     return found
+
+
+def _active(since: float, jobs: tuple[SeenJob, ...], now: float) -> float:
+    """Seconds from `since` to `now` in which at least one Pod ran."""
+    pods = [pod for job in jobs for pod in job.pods if pod.running_since]
+    ran = sorted((pod.running_since or 0.0, pod.finished_at or now) for pod in pods)
+    total, until = 0.0, since
+    for start, end in ran:
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
 
 
 def _disrupted(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
@@ -67,7 +76,7 @@ def _failure(job: SeenJob, now: float) -> Try | None:
 
     endings = [pod.ending for pod in job.pods if pod.ending]
     if job.complete:
-        if job.done:
+        if job.done and not (job.tasks and not any(e.message.told for e in endings if e.message)):
             return None
         return attempt(ExitCode.INTERNAL, endings[-1].text if endings else "its Pod is gone, and its message with it")
     if job.failed:

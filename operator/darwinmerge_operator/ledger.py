@@ -45,8 +45,8 @@ class Ledger(Frozen):
     disrupted: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # by `key_of`: Pods that were taken away
     dropped: tuple[str, ...] = ()  # staged children that a Job was told to delete, 16 digits of their recipes
     image: str = ""  # the worker's, since acceptance
-    active_seconds: float = 0.0  # with a pod running, up to `active_since`
-    active_since: float | None = None  # since when a pod has been running; no reason to write, as pods tell it again
+    active_seconds: float = 0.0  # with a pod running, up to `active_until`
+    active_until: float = 0.0  # seconds since 1970; neither is a reason to write, since pods tell of the rest
     generation: int = 0  # of the resource, when last looked at; 0: never
     retried_at: str = ""  # the last retry request that was answered
     finished: bool = False  # the outcome's summary is in the store
@@ -56,6 +56,10 @@ class Ledger(Frozen):
         after = self.forgiven.get(key, 0)
         counted = (t for t in self.tries.get(key, ()) if t.number > after and not t.ours)
         return tuple(Attempt(task=key, number=t.number, exit=t.exit, message=t.message) for t in counted)
+
+    def ours(self, key: str, number: int) -> bool:
+        """Whether we have ended this attempt, or meant to."""
+        return any(t.ours and t.number == number for t in self.tries.get(key, ()))
 
     def last(self, key: str) -> int:
         """The highest number of an attempt; 0 without any."""

@@ -6,6 +6,7 @@ queue. It never patches anything, so that no finalizer of ours can ever hold a r
 
 import asyncio
 import logging
+import signal
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from darwinmerge_operator.workqueue import WorkQueue
 
 GATHER_SECONDS = 0.3  # for which changes of Jobs and Pods are gathered into one look
 WATCH_SECONDS = 240  # of one watch request, as the server ends it; a client waits somewhat longer
+AGAIN_SECONDS = 5.0  # after which an API server is asked again at the start
 STOP_SECONDS = 8.0  # for reconciliations that are in the middle of something
 EXPERIMENT = f"{LABEL}/experiment"
 
@@ -60,23 +62,18 @@ def operator(
 
     Every option can be given by environment: DARWIN_OPERATOR_WORKER_IMAGE, DARWIN_OPERATOR_NAMESPACE and so on.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # kopf's own takes over; a first process has none by itself
     _log_to_stderr(log_format, log_level)
     try:
         config.load_config()
     except ConfigException as error:
         raise click.ClickException(f"no cluster: neither a Pod's ServiceAccount nor KUBECONFIG: {error}") from error
-    connection = client.ApiClient()
+    configuration = client.Configuration.get_default_copy()
+    configuration.retries = False  # the queue comes back later, and lets others in meanwhile
+    connection = client.ApiClient(configuration)
     connection.user_agent = f"darwin-operator/{__version__}"
     api = Api(connection)
-    try:
-        api.require_resource()
-    except Gone as error:
-        raise click.ClickException(
-            f"the cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD first: "
-            f"kubectl apply -f crds/{PLURAL}.{GROUP}.yaml"
-        ) from error
-    except (ConnectionError, HTTPError, Refused) as error:
-        raise click.ClickException(f"the API server doesn't answer as it should: {error}") from error
+    _require_resource(api)
     queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image))
     health = Health(queue.lag)
     server = serve(health, health_port)
@@ -96,6 +93,21 @@ def operator(
     for worker in workers:
         worker.join(max(0.0, deadline - time.monotonic()))
     server.shutdown()
+
+
+def _require_resource(api: Api) -> None:
+    """Wait for the API server; but not for a CRD, since kopf would never notice one."""
+    while True:
+        try:
+            return api.require_resource()
+        except Gone as error:
+            raise click.ClickException(
+                f"the cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD first: "
+                f"kubectl apply -f crds/{PLURAL}.{GROUP}.yaml"
+            ) from error
+        except (ConnectionError, HTTPError, Refused) as error:
+            log.warning("the API server doesn't answer as it should, again in %.0f s: %s", AGAIN_SECONDS, error)
+            time.sleep(AGAIN_SECONDS)
 
 
 def settings() -> kopf.OperatorSettings:

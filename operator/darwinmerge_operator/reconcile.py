@@ -14,12 +14,12 @@ from darwinmerge.errors import BadConfiguration
 from darwinmerge.pipeline.tasks import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import tell, view
-from darwinmerge_operator.api import Api, Conflict, Gone, Object, Refused
+from darwinmerge_operator.api import Api, Conflict, Exists, Gone, Object, Refused
 from darwinmerge_operator.crd import pruned
-from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide
+from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
-from darwinmerge_operator.resource import GROUP, DarwinMerge, from_api
-from darwinmerge_operator.seen import seen_jobs
+from darwinmerge_operator.resource import GROUP, KIND, DarwinMerge, from_api
+from darwinmerge_operator.seen import SeenJob, seen_jobs
 from darwinmerge_operator.status import Status
 
 RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
@@ -60,24 +60,25 @@ class Reconciler:
             self._tell(found, before, status, ())
             return None
         run = _Run(self._api, found, resource)
-        ledger, version = run.ledger(before)
-        ledger = ledger.model_copy(update={"image": ledger.image or (before.image if before else "") or self._image})
+        if run.has_ended(before):
+            return run.settle(now)
+        try:
+            ledger, version = run.ledger(before, self._image)
+        except Refused as error:
+            decision = Decision(ledger=Ledger(), halts=(Halt(reason="LedgerRefused", message=str(error)),))
+            self._tell(found, before, view.status_of(run.seen(decision.ledger, now), decision, before), ())
+            return RESYNC_SECONDS
         seen = run.seen(ledger, now)
         decision = decide(seen)
-        if decision.ledger.model_copy(update={"active_since": ledger.active_since}) != ledger or version is None:
-            run.write(decision.ledger, version)
-        for name in decision.remove:
-            log.info("delete Job %s", name, extra=run.about)
-            self._api.delete_job(run.namespace, name)
-        refused = run.start(decision)
+        refused = run.write(decision.ledger, ledger, version) or run.apply(decision)
         if refused:
-            decision = decision.model_copy(update={"halts": (*decision.halts, *refused)})
+            decision = decision.model_copy(update={"halts": (*decision.halts, refused)})
         status = view.status_of(seen, decision, before)
         self._tell(found, before, status, tell.events_of(before, status, seen, decision))
-        if decision.outcome:
-            return decision.again_in
-        again = min(RESYNC_SECONDS, REFUSED_AGAIN_SECONDS if refused else RESYNC_SECONDS)
-        return again if decision.again_in is None else min(again, decision.again_in)
+        again = [RESYNC_SECONDS] if not decision.outcome else []
+        again += [REFUSED_AGAIN_SECONDS] if refused else []
+        again += [decision.again_in] if decision.again_in is not None else []
+        return min(again, default=None)
 
     def _tell(self, found: Object, before: Status | None, status: Status, events: tuple[tell.Event, ...]) -> None:
         metadata = found["metadata"]
@@ -87,6 +88,8 @@ class Reconciler:
                 self._api.post_event(metadata["namespace"], tell.manifest(event, found, self._clock()))
             except Conflict:
                 continue  # told before a crash
+            except (Refused, ConnectionError) as error:  # the status matters more
+                log.warning("the event isn't taken: %s", error, extra=_about((metadata["namespace"], metadata["name"])))
         if view.differs(before, status):
             written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
             self._api.patch_status(found, merge_patch(found.get("status") or {}, written))
@@ -102,20 +105,32 @@ class _Run:
         self.owner = jobs.Owner(name=self.name, uid=metadata["uid"])
         self.about = _about((self.namespace, self.name))
 
-    def ledger(self, before: Status | None) -> tuple[Ledger, str | None]:
-        """What is remembered, and its version; lost, only what the status says: the rest is asked of the store."""
-        found = self.api.ledger(self.namespace, _ledger_name(self.name))
-        if found and not self._owns(found):
-            raise Conflict(f"ConfigMap {_ledger_name(self.name)} is of an earlier run of this name")
-        ledger = from_data(found.get("binaryData")) if found else None
-        if ledger is None and before:
-            if before.active_seconds:
-                log.warning("the ledger is lost; the store is asked for what is done", extra=self.about)
-            ledger = Ledger(active_seconds=before.active_seconds, retried_at=before.last_handled_retry_at)
-        return ledger or Ledger(), found["metadata"]["resourceVersion"] if found else None
+    def ledger(self, before: Status | None, image: str) -> tuple[Ledger, str | None]:
+        """What is remembered, and its version; lost, only what the status says: the rest is asked of the store.
 
-    def write(self, ledger: Ledger, version: str | None) -> None:
-        """Remember; only what was looked at is replaced."""
+        Raises:
+            Refused: an object of this name is somebody else's.
+        """
+        name = _ledger_name(self.name)
+        found = self.api.ledger(self.namespace, name)
+        if found and not self._owns(found):
+            if not any(owner["kind"] == KIND for owner in found["metadata"].get("ownerReferences", [])):
+                raise Refused(f"ConfigMap {name} isn't the operator's; remove or rename it")
+            raise Conflict(f"ConfigMap {name} is of an earlier run of this name, and goes with it")
+        ledger = from_data(found.get("binaryData")) if found else None
+        if ledger is None and before and before.image:
+            log.warning("the ledger is lost; the store is asked for what is done", extra=self.about)
+            handled, active = before.last_handled_retry_at, before.active_seconds
+            ledger = Ledger(active_seconds=active, active_until=time.time(), retried_at=handled, image=before.image)
+        ledger = ledger or Ledger()
+        ledger = ledger.model_copy(update={"image": ledger.image or image})
+        return ledger, found["metadata"]["resourceVersion"] if found else None
+
+    def write(self, ledger: Ledger, before: Ledger, version: str | None) -> Halt | None:
+        """Remember what is new; only what was looked at is replaced. Why the API server doesn't take it, if so."""
+        times = {"active_seconds": before.active_seconds, "active_until": before.active_until}
+        if version and ledger.model_copy(update=times) == before:
+            return None
         metadata = {
             "name": _ledger_name(self.name),
             "namespace": self.namespace,
@@ -124,15 +139,14 @@ class _Run:
             **({"resourceVersion": version} if version else {}),
         }
         data = to_data(ledger)
-        self.api.write_ledger({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data})
+        try:
+            self.api.write_ledger({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data})
+        except Refused as error:
+            return Halt(reason="LedgerRefused", message=str(error))
+        return None
 
     def seen(self, ledger: Ledger, now: float) -> Seen:
         """The run as the cluster shows it."""
-        found = [job for job in self.api.jobs(self.namespace, self.name) if self._owns(job)]
-        pods = self.api.pods(self.namespace, self.name) if found else []
-        shown = seen_jobs(found, pods, {}, now)
-        if any(not job.pods and not job.finished and now - job.created >= REFUSED_SECONDS for job in shown):
-            shown = seen_jobs(found, pods, self.api.refusals(self.namespace), now)
         metadata = self.found["metadata"]
         return Seen(
             experiment=self.resource.experiment(),
@@ -140,28 +154,53 @@ class _Run:
             generation=metadata["generation"],
             retry_requested=metadata.get("annotations", {}).get(RETRY, ""),
             ledger=ledger,
-            jobs=shown,
+            jobs=self.jobs(now),
             now=now,
         )
 
-    def start(self, decision: Decision) -> tuple[Halt, ...]:
-        """Create Jobs; why the API server takes none of them."""
+    def jobs(self, now: float) -> tuple[SeenJob, ...]:
+        """Its Jobs, with what is in their way."""
+        found = [job for job in self.api.jobs(self.namespace, self.name) if self._owns(job)]
+        pods = self.api.pods(self.namespace, self.name) if found else []
+        shown = seen_jobs(found, pods, {}, now)
+        if any(job.hangs and now - job.waiting_since >= REFUSED_SECONDS for job in shown):
+            shown = seen_jobs(found, pods, self.api.warnings(self.namespace), now)
+        return shown
+
+    def apply(self, decision: Decision) -> Halt | None:
+        """Delete and create Jobs; why the API server doesn't take one, if so."""
+        for name in decision.remove:
+            log.info("delete Job %s", name, extra=self.about)
+            self.api.delete_job(self.namespace, name)
         cluster, ledger = self.resource.spec.cluster, decision.ledger
         image = cluster.image or ledger.image
         summaries = [result.summary for result in ledger.results.values() if isinstance(result, Done)]
         sizes = [s.father_bytes + s.mother_bytes for s in summaries if isinstance(s, ResolveSummary)]
         for start in decision.start:
-            manifest = jobs.job(start, self.owner, cluster, image, max(sizes, default=0))
-            name = manifest["metadata"]["name"]
+            name = jobs.job_name(start, self.owner)
             try:
+                manifest = jobs.job(start, self.owner, cluster, image, max(sizes, default=0))
                 self.api.create_job(self.namespace, manifest)
-            except Conflict:
+            except Exists:
                 log.info("Job %s is there already", name, extra=self.about)  # created before a crash, or by another
-            except Refused as error:
-                return (Halt(reason="JobRefused", message=f"{name}: {error}"),)
+            except (Refused, BadConfiguration) as error:
+                return Halt(reason="JobRefused", message=f"{name}: {error}")
             else:
                 log.info("create Job %s", name, extra=self.about)
-        return ()
+        return None
+
+    def has_ended(self, before: Status | None) -> bool:
+        """Whether it has ended, and nobody has changed it since."""
+        ended = any(view.holds(before, kind) for kind in ("Complete", "Failed"))
+        return ended and before is not None and before.observed_generation == self.found["metadata"]["generation"]
+
+    def settle(self, now: float) -> float | None:
+        """Remove old Jobs, and do nothing else: nothing sets a run going again that has ended."""
+        waits: list[float] = []
+        for job in expired(self.jobs(now), self.resource.spec.cluster.ttl_seconds_after_finished, now, waits):
+            log.info("delete Job %s", job.name, extra=self.about)
+            self.api.delete_job(self.namespace, job.name)
+        return min(waits, default=None)
 
     def _owns(self, found: Mapping[str, Any]) -> bool:
         return any(owner["uid"] == self.owner.uid for owner in found["metadata"].get("ownerReferences", []))

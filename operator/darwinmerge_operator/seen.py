@@ -50,6 +50,7 @@ class SeenJob(Frozen):
     complete: bool = False
     failed: bool = False
     suspended: bool = False  # by Kueue: it waits for quota
+    waiting_since: float = 0.0  # for a Pod, or for its newest one to run; a queue's wait not counted
     leaving: bool = False  # deleted, not gone yet
     pods: tuple[SeenPod, ...] = ()
     refused: str = ""  # why the controller couldn't create its Pod
@@ -65,6 +66,16 @@ class SeenJob(Frozen):
         return self.complete and any(pod.ending and pod.ending.reason == "Done" for pod in self.pods)
 
     @property
+    def runs(self) -> bool:
+        """A Pod of it runs."""
+        return any(pod.running_since and not pod.ending for pod in self.pods)
+
+    @property
+    def hangs(self) -> bool:
+        """It should run, and doesn't."""
+        return not (self.finished or self.suspended or self.runs)
+
+    @property
     def key(self) -> str:
         """What its attempts are counted by; see `ledger.key_of`."""
         return f"{self.task}/{self.part}"
@@ -78,33 +89,39 @@ def seconds(text: str | None) -> float | None:
 def seen_jobs(
     jobs: Sequence[Mapping[str, Any]],
     pods: Sequence[Mapping[str, Any]],
-    refusals: Mapping[str, str],
+    warnings: Mapping[str, str],
     now: float,
 ) -> tuple[SeenJob, ...]:
-    """All Jobs of a run with their Pods, the oldest first; `refusals` are FailedCreate events' messages by Job name."""
+    """All Jobs of a run with their Pods, the oldest first; `warnings` are events' messages by name."""
     of: dict[str, list[Mapping[str, Any]]] = {}
     for pod in pods:
-        of.setdefault(pod["metadata"]["labels"].get("batch.kubernetes.io/job-name", ""), []).append(pod)
-    found = [_job(job, of.get(job["metadata"]["name"], []), refusals, now) for job in jobs]
+        of.setdefault(pod["metadata"]["labels"].get("batch.kubernetes.io/controller-uid", ""), []).append(pod)
+    found = [_job(job, of.get(job["metadata"]["uid"], []), warnings, now) for job in jobs]
     return tuple(sorted(found, key=lambda job: (job.created, job.name)))
 
 
-def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], refusals: Mapping[str, str], now: float) -> SeenJob:
-    metadata, labels = job["metadata"], job["metadata"]["labels"]
-    conditions = {c["type"]: c["status"] == "True" for c in job.get("status", {}).get("conditions") or []}
+def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mapping[str, str], now: float) -> SeenJob:
+    metadata, labels, status = job["metadata"], job["metadata"]["labels"], job.get("status", {})
+    conditions = {c["type"]: c["status"] == "True" for c in status.get("conditions") or []}
+    created = seconds(metadata["creationTimestamp"]) or 0.0
+    since = [created, seconds(status.get("startTime")) or 0.0]  # which is set anew when a queue lets it go
+    since += [seconds(pod["metadata"]["creationTimestamp"]) or 0.0 for pod in pods]
     return SeenJob(
         name=metadata["name"],
         task=labels[f"{LABEL}/task"],
         part=labels[f"{LABEL}/part"],
         tasks=_tasks(job),
         attempt=int(labels[f"{LABEL}/attempt"]),
-        created=seconds(metadata["creationTimestamp"]) or 0.0,
+        created=created,
+        waiting_since=max(since),
         complete=conditions.get("Complete", False),
         failed=conditions.get("Failed", False),
         suspended=bool(job["spec"].get("suspend")),
         leaving=bool(metadata.get("deletionTimestamp")),
-        pods=tuple(_pod(pod, now) for pod in sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])),
-        refused="" if pods else refusals.get(metadata["name"], ""),
+        pods=tuple(
+            _pod(pod, warnings, now) for pod in sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
+        ),
+        refused="" if pods else warnings.get(metadata["name"], ""),
     )
 
 
@@ -114,7 +131,7 @@ def _tasks(job: Mapping[str, Any]) -> tuple[TaskId, ...]:
     return tuple(order["id"] for order in orders["orders"])
 
 
-def _pod(pod: Mapping[str, Any], now: float) -> SeenPod:
+def _pod(pod: Mapping[str, Any], warnings: Mapping[str, str], now: float) -> SeenPod:
     metadata, status = pod["metadata"], pod.get("status", {})
     state: Mapping[str, Any] = next(
         (c.get("state", {}) for c in status.get("containerStatuses") or [] if c["name"] == CONTAINER), {}
@@ -129,7 +146,7 @@ def _pod(pod: Mapping[str, Any], now: float) -> SeenPod:
         ending=ending(pod),
         running_since=seconds(running),
         finished_at=seconds(ended.get("finishedAt")),
-        waits=_waits(status, state.get("waiting") or {}),
+        waits="" if running else _waits(status, state.get("waiting") or {}) or warnings.get(metadata["name"], ""),
         leaving=deleted is not None,
         lost=lost,
     )

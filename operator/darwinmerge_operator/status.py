@@ -47,6 +47,7 @@ StalledReason = Literal[  # a person must act, or time will tell; what is done i
     "DeadlineExceeded",  # spec.cluster.activeDeadlineSeconds
     "EvaluatorFailed",  # the benchmark's code fails
     "Internal",  # a defect of ours
+    "LedgerRefused",  # the API server doesn't take what is to be remembered; in its own words
     "JobRefused",  # the API server doesn't take a Job; in its own words
     "OutOfDisk",  # of scratch space
     "OutOfMemory",  # more than the memory limit

@@ -64,7 +64,7 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
     said |= _of_jobs(seen, decision, before)
     shown = found.shown or Shown()
     still = any(kind in said and said[kind][0] == "True" for kind in ("Complete", "Failed", "Stalled", "Suspended"))
-    seconds = ledger.active_seconds + (seen.now - ledger.active_since if ledger.active_since else 0.0)
+    seconds = ledger.active_seconds
     return found.model_copy(
         update={
             "observed_generation": seen.generation,

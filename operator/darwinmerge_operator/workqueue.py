@@ -29,6 +29,7 @@ class WorkQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._busy: dict[K, float] = {}  # since when
         self._failures: dict[K, int] = {}
+        self._moved = clock()  # when a key was last done
         self._count = 0
         self._closed = False
 
@@ -58,6 +59,7 @@ class WorkQueue(Generic[K]):
                 self._failures.pop(key, None)
             with self._changed:
                 del self._busy[key]
+                self._moved = self._clock()
                 self._changed.notify_all()
             if again is not None:
                 self.add(key, again)
@@ -74,10 +76,10 @@ class WorkQueue(Generic[K]):
             return sum(due <= self._clock() for due in self._due.values())
 
     def lag(self) -> float:
-        """Seconds for which the longest-waiting due key waits, or the longest reconciliation lasts: health."""
+        """Seconds for which a reconciliation lasts, or for which keys are due and none gets done: health."""
         with self._changed:
-            since = [due for key, due in self._due.items() if key not in self._busy] + list(self._busy.values())
-            return max([0.0, *(self._clock() - when for when in since)])
+            waiting = [max(due, self._moved) for key, due in self._due.items() if key not in self._busy]
+            return max([0.0, *(self._clock() - when for when in (*waiting, *self._busy.values()))])
 
     def _next(self) -> K | None:
         with self._changed:

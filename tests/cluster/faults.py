@@ -158,7 +158,7 @@ def upgraded(scene: Scene) -> None:
         fields[section]["properties"]["future"] = {"type": "string", "default": "as before"}
         fields[section]["default"] = {}
     replace(crds, newer)
-    until(lambda: scene.run.found()["spec"]["mri"]["future"])
+    until(lambda: scene.run.found()["spec"].get("mri", {}).get("future"))
     operator, worker = scene.images
     scene.operator.install(operator, worker + "-of-the-next-version", "log.level=debug")
     scene.at_work()

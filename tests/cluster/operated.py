@@ -162,7 +162,7 @@ class Run:
 
     def events(self) -> list[Json]:
         """The run's story, the oldest first."""
-        query = f"involvedObject.kind={KIND},involvedObject.name={self.name}"
+        query = f"involvedObject.uid={self.found()['metadata']['uid']}"
         found = self.kubernetes.list("Event", self.namespace, field_selector=query)
         return sorted(found, key=lambda event: event["lastTimestamp"])
 

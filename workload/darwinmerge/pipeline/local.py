@@ -90,6 +90,6 @@ def death(status: int, last_words: str) -> tuple[ExitCode, str]:
     """What the end of a process in the middle of a task means, from its status and last words."""
     if status == -signal.SIGKILL:
         return ExitCode.OUT_OF_MEMORY, "the worker was killed (signal 9): out of memory, unless a person did it"
-    if status in set(ExitCode) - {ExitCode.OK}:
+    if status in set(ExitCode) - {ExitCode.OK, ExitCode.FAILED}:  # 1 is what anything else ends with, too
         return ExitCode(status), f"the worker ended with {ExitCode(status).name}: {last_words}"
     return ExitCode.INTERNAL, f"the worker died (status {status}): {last_words}"
