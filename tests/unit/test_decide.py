@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from darwinmerge.errors import ExitCode
-from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.experiment.experiment import Experiment, Limits
 from darwinmerge.pipeline.orders import Message, Order, encode
 from darwinmerge.pipeline.tasks import Result, ScoreInputs, TaskId
 from darwinmerge_operator.decide import MAX_DISRUPTIONS, Decision, Policy, Seen, decide
@@ -319,6 +319,62 @@ def test_a_finished_run_whose_steps_grow_goes_on_and_is_finished_again() -> None
     inputs = [start.orders.orders[0].task.inputs for start in started if start.stage == "score"]
     assert 2 in {one.generation for one in inputs if isinstance(one, ScoreInputs)}
     assert started[-1].part == "finish"
+
+
+def test_time_counts_by_the_pods_own_clocks_and_once_where_two_ran() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    jobs.step()
+    began = jobs.now
+    ran = [(began + 10, began + 40), (began + 20, began + 70)]
+    pods = tuple(SeenPod(name="p", uid=f"{a}", running_since=a, finished_at=b) for a, b in ran)
+    jobs.jobs = tuple(job.model_copy(update={"pods": pods}) for job in jobs.jobs)
+    jobs.now += HOUR  # nobody has looked for so long
+    before = jobs.ledger.active_seconds
+    assert jobs.step().ledger.active_seconds - before == pytest.approx(60)
+    jobs.now += HOUR
+    assert jobs.step().ledger.active_seconds - before == pytest.approx(60)
+
+
+def test_a_job_that_was_to_be_deleted_and_is_still_there_is_deleted() -> None:
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    there = jobs.jobs
+    jobs.step(suspend=True)
+    jobs.jobs = there  # the API server didn't answer
+    found = jobs.step()
+    assert job_of(start, 0).name in found.remove
+    assert [one.attempt for one in found.start if one.stage == "mri"] == [2]
+
+
+def test_what_has_failed_for_good_is_told_while_others_go_on() -> None:
+    jobs = Run(experiment(candidates=2), Policy(parallelism=1))
+    first = jobs.until(World(), "score").start[0]
+    jobs.end(job_of(first, 0), failed(ExitCode.BAD_INPUT), failed=True)
+    found = jobs.step()
+    assert found.start
+    assert [halt.final for halt in found.halts] == [True]
+    assert [halt.final for halt in jobs.step().halts] == [True]
+
+
+def test_a_model_on_which_the_benchmark_failed_has_its_last_try_after_a_retry_request_too() -> None:
+    jobs = Run(experiment().model_copy(update={"limits": Limits(attempts=1)}), Policy(parallelism=1))
+    first = jobs.until(World(), "score").start[0]
+    jobs.end(job_of(first, 0), failed(ExitCode.EVALUATOR_FAILED), failed=True)
+    assert jobs.step().halts
+    jobs.retry = "again"
+    jobs.jobs = tuple(job for job in jobs.jobs if job.finished)
+    again = [one for one in jobs.step().start if one.task == first.task]
+    assert [one.orders.orders[0].last_try for one in again] == [True]
+
+
+def test_a_queues_wait_counts_against_no_deadline() -> None:
+    jobs = Run(experiment(), Policy(parallelism=3, pending_deadline=60.0))
+    jobs.until(World(), "mri")
+    jobs.now += HOUR
+    for since, stalls in ((jobs.now - 1, False), (jobs.now - 61, True)):
+        jobs.jobs = tuple(job.model_copy(update={"waiting_since": since}) for job in jobs.jobs)
+        assert bool(jobs.step().halts) == stalls
 
 
 def test_the_deadline_counts_only_time_with_a_pod_running_and_raising_it_goes_on() -> None:

@@ -10,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darwinmerge.errors import BadConfiguration, ExitCode
-from darwinmerge.experiment.experiment import Bindings
+from darwinmerge.experiment.experiment import Bindings, Limits
 from darwinmerge.experiment.kinds import KindRule
 from darwinmerge.experiment.manifest import BenchmarkTask, Merge, Mri
 from darwinmerge.merge.recipe import Mixing, Pins
 from darwinmerge.pipeline.orders import Failure, Message, Order, Orders, Part, encode, order
+from darwinmerge.pipeline.retry import Attempt, GiveUp, retry
 from darwinmerge.pipeline.tasks import REVISIONS, ChildModel, MriInputs, ResolveInputs, ScoreInputs, Task, Terms
 from darwinmerge.search.genome import Genome
 from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.ending import Ending, ending
 from darwinmerge_operator.job import NAME_LETTERS, Owner, Start, job, job_name, scratch_bytes
+from darwinmerge_operator.status import REASONS
 
 WHERE = Bindings(father="s3://models/father", mother="s3://models/mother", store="s3://runs/tiny", task_folder="/tasks")
 TASKS = {"name": "tasks", "mountPath": "/tasks", "readOnly": True}
@@ -357,6 +359,27 @@ def test_a_result_is_exit_code_0_with_a_valid_message() -> None:
 def test_exit_code_0_with_anything_else_is_no_result(message: str) -> None:
     found = ended("Succeeded", 0, message)
     assert (found.reason, found.exit) == ("Malformed", ExitCode.INTERNAL)
+
+
+def test_a_worker_of_another_version_is_told_apart_from_one_that_talks_gibberish() -> None:
+    found = ended("Succeeded", 0, '{"version": 2, "told": 1}')
+    assert (found.reason, found.exit) == ("Malformed", ExitCode.VERSION_SKEW)
+    assert "version 2" in found.text
+
+
+def test_containers_that_a_cluster_adds_are_not_listened_to() -> None:
+    added = {"name": "istio-proxy", "state": {"terminated": {"exitCode": 0, "message": "bye"}}}
+    ours = {"name": "worker", "state": {"terminated": {"exitCode": 0, "message": DONE}}}
+    found = ending({"status": {"phase": "Succeeded", "containerStatuses": [added, ours]}})
+    assert found and found.reason == "Done"
+
+
+@pytest.mark.parametrize("code", sorted({*ExitCode, 1, 2, 137, 139} - {0}))
+def test_every_end_of_a_worker_leads_to_a_reason_that_a_status_may_give(code: int) -> None:
+    attempt = Attempt(task="t", number=1, exit=ended("Failed", code).exit)
+    ruling = retry(Limits(attempts=1, interruptions=1), [attempt])
+    assert isinstance(ruling, GiveUp)
+    assert ruling.reason in REASONS["Stalled"]
 
 
 def test_the_worker_says_why_it_failed() -> None:
