@@ -1,7 +1,7 @@
 """The API server takes the CRD, and refuses with it what `darwin validate --cluster` refuses, in one clear line."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def place(make_namespace: Callable[..., str]) -> str:
-    """A namespace of this module."""
-    return make_namespace({})
+def place(merges: Any, make_namespace: Callable[..., str]) -> Iterator[str]:
+    """A namespace of this module, which leaves no run for an operator to find."""
+    name = make_namespace({})
+    yield name
+    merges.delete(namespace=name, field_selector=f"metadata.namespace={name}")
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,16 @@ Right = tuple[str, str, str]  # API group, resource, verb
 
 
 @pytest.fixture
-def used() -> dict[Right, int]:
-    """What our operators asked for in this session, and how the server answered at worst."""
-    found: dict[Right, int] = {}
+def used() -> set[Right]:
+    """What our operators asked for in this session, whatever the answer."""
+    found: set[Right] = set()
     for line in Path(named("DARWIN_TEST_AUDIT_LOG")).read_text().splitlines():
         entry = json.loads(line)
         user, at = entry["user"]["username"], entry.get("objectRef") or {}
         if not user.startswith("system:serviceaccount:darwin-test-") or not user.endswith("-darwin-operator") or not at:
             continue
         resource = "/".join(part for part in (at["resource"], at.get("subresource")) if part)
-        right = (at.get("apiGroup", ""), resource, entry["verb"])
-        found[right] = max(found.get(right, 0), (entry.get("responseStatus") or {}).get("code", 0))
+        found.add((at.get("apiGroup", ""), resource, entry["verb"]))
     if len(found) < 5:
         pytest.skip("no operator has run in this session: run all of tests/cluster")
     return found
@@ -43,9 +42,5 @@ def allowed() -> set[Right]:
     }
 
 
-def test_the_role_allows_what_is_asked_for_and_nothing_else(used: dict[Right, int]) -> None:
-    assert set(used) == allowed()
-
-
-def test_nothing_was_forbidden(used: dict[Right, int]) -> None:
-    assert {right: code for right, code in used.items() if code in (401, 403) and right[1] != "jobs"} == {}
+def test_the_role_allows_what_is_asked_for_and_nothing_else(used: set[Right]) -> None:
+    assert used == allowed()
