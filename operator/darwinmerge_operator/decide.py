@@ -112,9 +112,8 @@ def decide(seen: Seen) -> Decision:
     spare = [job for job in seen.jobs if not job.leaving and (job.complete or any(p.lost for p in job.pods))]
     halts: list[Halt] = []
     if now.outcome and ledger.finished:
-        return _decision(
-            ledger, spare + expired(seen.jobs, seen.policy.ttl, seen.now, waits), outcome=now.outcome, waits=waits
-        )
+        spare += expired(seen.jobs, seen.policy.ttl, seen.now, waits)
+        return _decision(ledger, spare, outcome=now.outcome, waits=waits)
     late = _deadline(ledger, seen, waits)
     if seen.policy.suspend or late:
         ledger = _ended(ledger, active, seen.now)
@@ -255,7 +254,7 @@ def _halts(seen: Seen, active: Sequence[SeenJob], waits: list[float]) -> list[Ha
     found = []
     runs = any(job.runs for job in active)
     for job in active:
-        waited = seen.now - (job.waiting_since or job.created)
+        waited = seen.now - job.waiting_since
         patience = PENDING_SECONDS if job.pods else REFUSED_SECONDS
         if waited < patience:
             waits.append(patience - waited)

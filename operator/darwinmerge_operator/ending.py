@@ -33,11 +33,16 @@ def ending(pod: Mapping[str, Any]) -> Ending | None:
     status = pod.get("status", {})
     if status.get("phase") not in ("Succeeded", "Failed"):
         return None
-    containers = status.get("containerStatuses") or []  # a cluster may have added some
-    terminated = next((c.get("state", {}).get("terminated") or {} for c in containers if c["name"] == CONTAINER), {})
+    terminated = worker_state(pod).get("terminated") or {}
     message = _message(terminated.get("message", ""))
     reason, code, text = _why(status, terminated, message)
     return Ending(reason=reason, exit=code, text=text, message=message)
+
+
+def worker_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state of the worker's container; a cluster may have added others. Empty: it has none yet."""
+    containers = pod.get("status", {}).get("containerStatuses") or []
+    return next((one.get("state", {}) for one in containers if one["name"] == CONTAINER), {})
 
 
 def _why(

@@ -76,7 +76,8 @@ def _failure(job: SeenJob, now: float) -> Try | None:
 
     endings = [pod.ending for pod in job.pods if pod.ending]
     if job.complete:
-        if job.done and not (job.tasks and not any(e.message.told for e in endings if e.message)):
+        told = not job.tasks or any(ending.message and ending.message.told for ending in endings)
+        if job.done and told:
             return None
         return attempt(ExitCode.INTERNAL, endings[-1].text if endings else "its Pod is gone, and its message with it")
     if job.failed:

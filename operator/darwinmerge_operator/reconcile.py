@@ -7,7 +7,7 @@ status are told last, from the ledger alone. Whoever else has written in between
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from darwinmerge.errors import BadConfiguration
@@ -63,7 +63,7 @@ class Reconciler:
         if run.has_ended(before):
             return run.settle(now)
         try:
-            ledger, version = run.ledger(before, self._image)
+            ledger, version = run.ledger(before, self._image, now)
         except Refused as error:
             decision = Decision(ledger=Ledger(), halts=(Halt(reason="LedgerRefused", message=str(error)),))
             self._tell(found, before, view.status_of(run.seen(decision.ledger, now), decision, before), ())
@@ -105,7 +105,7 @@ class _Run:
         self.owner = jobs.Owner(name=self.name, uid=metadata["uid"])
         self.about = _about((self.namespace, self.name))
 
-    def ledger(self, before: Status | None, image: str) -> tuple[Ledger, str | None]:
+    def ledger(self, before: Status | None, image: str, now: float) -> tuple[Ledger, str | None]:
         """What is remembered, and its version; lost, only what the status says: the rest is asked of the store.
 
         Raises:
@@ -121,7 +121,7 @@ class _Run:
         if ledger is None and before and before.image:
             log.warning("the ledger is lost; the store is asked for what is done", extra=self.about)
             handled, active = before.last_handled_retry_at, before.active_seconds
-            ledger = Ledger(active_seconds=active, active_until=time.time(), retried_at=handled, image=before.image)
+            ledger = Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
         ledger = ledger or Ledger()
         ledger = ledger.model_copy(update={"image": ledger.image or image})
         return ledger, found["metadata"]["resourceVersion"] if found else None
@@ -169,9 +169,7 @@ class _Run:
 
     def apply(self, decision: Decision) -> Halt | None:
         """Delete and create Jobs; why the API server doesn't take one, if so."""
-        for name in decision.remove:
-            log.info("delete Job %s", name, extra=self.about)
-            self.api.delete_job(self.namespace, name)
+        self._delete(decision.remove)
         cluster, ledger = self.resource.spec.cluster, decision.ledger
         image = cluster.image or ledger.image
         summaries = [result.summary for result in ledger.results.values() if isinstance(result, Done)]
@@ -197,10 +195,14 @@ class _Run:
     def settle(self, now: float) -> float | None:
         """Remove old Jobs, and do nothing else: nothing sets a run going again that has ended."""
         waits: list[float] = []
-        for job in expired(self.jobs(now), self.resource.spec.cluster.ttl_seconds_after_finished, now, waits):
-            log.info("delete Job %s", job.name, extra=self.about)
-            self.api.delete_job(self.namespace, job.name)
+        old = expired(self.jobs(now), self.resource.spec.cluster.ttl_seconds_after_finished, now, waits)
+        self._delete([job.name for job in old])
         return min(waits, default=None)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            log.info("delete Job %s", name, extra=self.about)
+            self.api.delete_job(self.namespace, name)
 
     def _owns(self, found: Mapping[str, Any]) -> bool:
         return any(owner["uid"] == self.owner.uid for owner in found["metadata"].get("ownerReferences", []))

@@ -10,8 +10,8 @@ from typing import Any
 
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import TaskId
-from darwinmerge_operator.ending import Ending, ending
-from darwinmerge_operator.job import CONTAINER, LABEL
+from darwinmerge_operator.ending import Ending, ending, worker_state
+from darwinmerge_operator.job import LABEL
 
 STUCK_SECONDS = 60.0  # beyond a Pod's grace period, after which its node is taken for lost
 _FATAL_WAITS = {  # why a container waits, where waiting longer mends nothing
@@ -47,10 +47,10 @@ class SeenJob(Frozen):
     tasks: tuple[TaskId, ...] = ()  # of its orders
     attempt: int
     created: float
+    waiting_since: float  # for a Pod, or for its newest one to run; a queue's wait not counted
     complete: bool = False
     failed: bool = False
     suspended: bool = False  # by Kueue: it waits for quota
-    waiting_since: float = 0.0  # for a Pod, or for its newest one to run; a queue's wait not counted
     leaving: bool = False  # deleted, not gone yet
     pods: tuple[SeenPod, ...] = ()
     refused: str = ""  # why the controller couldn't create its Pod
@@ -133,9 +133,7 @@ def _tasks(job: Mapping[str, Any]) -> tuple[TaskId, ...]:
 
 def _pod(pod: Mapping[str, Any], warnings: Mapping[str, str], now: float) -> SeenPod:
     metadata, status = pod["metadata"], pod.get("status", {})
-    state: Mapping[str, Any] = next(
-        (c.get("state", {}) for c in status.get("containerStatuses") or [] if c["name"] == CONTAINER), {}
-    )
+    state = worker_state(pod)
     ended, deleted = state.get("terminated") or {}, seconds(metadata.get("deletionTimestamp"))
     running = (state.get("running") or {}).get("startedAt") or ended.get("startedAt")
     # the API sets the time of deletion to the end of the grace period

@@ -33,7 +33,8 @@ def failed(code: ExitCode) -> Ending:
 def job_of(start: Start, now: float, **more: Any) -> SeenJob:
     task, tasks = start.task, tuple(one.id for one in start.orders.orders)
     name = f"{task}-{start.part}-{start.attempt}"
-    fields = {"name": name, "task": task, "part": start.part, "tasks": tasks, "attempt": start.attempt, "created": now}
+    times = {"created": now, "waiting_since": now}
+    fields = {"name": name, "task": task, "part": start.part, "tasks": tasks, "attempt": start.attempt, **times}
     return SeenJob(**(fields | more))
 
 
