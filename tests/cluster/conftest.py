@@ -71,6 +71,12 @@ class Kubernetes:
         items: Sequence[dict[str, Any]] = self.of(kind).get(namespace=namespace, **selectors).to_dict()["items"]
         return items
 
+    def apply(self, manifest: dict[str, Any]) -> None:
+        """Create or replace an object that has no namespace."""
+        name = manifest["metadata"]["name"]
+        kind = self.of(manifest["kind"])
+        kind.server_side_apply(manifest, name=name, field_manager="darwin-test", force_conflicts=True)
+
     def log(self, pod: str, namespace: str) -> str:
         """What a Pod has printed."""
         log = self.of("Pod").subresources["log"]
@@ -93,7 +99,7 @@ def merges(kubernetes: Kubernetes) -> Iterator[Any]:
         ours = False
     except NotFoundError:
         ours = True
-    crds.server_side_apply(crd(), name=name, field_manager="darwin-test", force_conflicts=True)
+    kubernetes.apply(crd())
     for event in crds.watch(name=name, timeout=60):
         conditions = {c.type: c.status for c in event["object"].status.conditions or ()}
         if conditions.get("Established") == "True":
@@ -101,6 +107,12 @@ def merges(kubernetes: Kubernetes) -> Iterator[Any]:
     yield kubernetes.of(KIND)
     if ours:
         crds.delete(name=name)
+
+
+@pytest.fixture(scope="session")
+def images(operator_image: str, worker_image: str) -> tuple[str, str]:
+    """The operator's and the workers'."""
+    return operator_image, worker_image
 
 
 @pytest.fixture(scope="session")
@@ -178,6 +190,14 @@ def furnished(kubernetes: Kubernetes, namespace: str, small_world: World, parent
     for kind, name, data in (("Secret", "s3", {"stringData": keys}), ("ConfigMap", "tasks", {"data": files})):
         kubernetes.create({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **data}, namespace)
     return namespace
+
+
+@pytest.fixture(scope="session")
+def small_run(kubernetes: Kubernetes, merges: Any, furnished: str, small_world: World, parents_in_s3: S3) -> Any:
+    """Makes the small experiment with a store at a place of its own; not applied yet."""
+    from tests.cluster.operated import Run, document  # which needs this module
+
+    return lambda place: Run(kubernetes, furnished, parents_in_s3, document(small_world, parents_in_s3, place))
 
 
 def running() -> dict[str, str]:

@@ -6,7 +6,6 @@ What must be so afterwards is in the tests: whatever befell it, a run ends as if
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from darwinmerge_operator.crd import crd
 from darwinmerge_operator.reconcile import RETRY
@@ -150,25 +149,18 @@ def suspended(scene: Scene) -> None:
 def upgraded(scene: Scene) -> None:
     """A CRD with more fields, which have defaults; then another operator, whose workers have another image."""
     scene.at_work()
-    crds = scene.kubernetes.of("CustomResourceDefinition")
     newer = crd()
     (version,) = newer["spec"]["versions"]
     fields = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     for section in ("mri", "cluster"):
         fields[section]["properties"]["future"] = {"type": "string", "default": "as before"}
         fields[section]["default"] = {}
-    replace(crds, newer)
+    scene.kubernetes.apply(newer)
     until(lambda: scene.run.found()["spec"].get("mri", {}).get("future"))
     operator, worker = scene.images
     scene.operator.install(operator, worker + "-of-the-next-version", "log.level=debug")
     scene.at_work()
     assert scene.run.status()["image"] == worker
-
-
-def replace(crds: Any, manifest: Json) -> None:
-    """Apply a CRD."""
-    name = manifest["metadata"]["name"]
-    crds.server_side_apply(manifest, name=name, field_manager="darwin-test", force_conflicts=True)
 
 
 Fault = Callable[[Scene], None]

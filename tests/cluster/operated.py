@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +11,17 @@ from typing import Any
 import yaml
 from kubernetes.dynamic.exceptions import NotFoundError
 
+from darwinmerge.store.layout import CHILD_RUN
 from darwinmerge.store.s3 import INTERNAL
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.resource import KIND
 from tests.cluster.conftest import Kubernetes, program, until
 from tests.integration.conftest import TIMES_AND_PLACES, World
-from tests.s3 import S3, free_ports
+from tests.s3 import BUCKET, S3, free_ports
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "darwin-operator"
 RUN_SECONDS = 600  # for a run to end, on a machine that does something else besides
-BUCKET = "darwin"
 Json = dict[str, Any]
 
 
@@ -41,17 +41,7 @@ class Operator:
         settings = [f"{name}.repository={whole},{name}.tag={tag}" for name, (whole, _, tag) in parts.items()]
         settings += [f"health.port={self.port}", f"watchNamespaces={{{self.namespace}}}", *values]
         flags = [part for setting in settings for part in ("--set", setting)]
-        command = [
-            "upgrade",
-            "--install",
-            self.release,
-            str(CHART),
-            "--namespace",
-            self.namespace,
-            "--skip-crds",
-            *flags,
-        ]
-        program("helm", *command, "--wait", "--timeout", "120s")
+        program("helm", "upgrade", "--install", self.release, CHART, "--skip-crds", *flags, *self._there("120s"))
 
     def uninstall(self) -> None:
         program("helm", "uninstall", self.release, *self._there("60s"))
@@ -71,10 +61,7 @@ class Operator:
         until(lambda: len(self.pods()) == replicas)
 
     def pods(self) -> list[Json]:
-        selector = f"app.kubernetes.io/instance={self.release}"
-        found: list[Json] = (
-            self.kubernetes.of("Pod").get(namespace=self.namespace, label_selector=selector).to_dict()["items"]
-        )
+        found = self.kubernetes.list("Pod", self.namespace, label_selector=self._selector)
         return [pod for pod in found if pod["status"]["phase"] in ("Pending", "Running")]
 
     def restarts(self) -> int:
@@ -131,23 +118,25 @@ class Run:
         conditions = self.status().get("conditions") or []
         return next((one for one in conditions if one["type"] == kind and one["status"] == "True"), {})
 
-    def jobs(self) -> list[Json]:
-        selector = f"darwinmerge.io/experiment={self.name}"
-        found: list[Json] = (
-            self.kubernetes.of("Job").get(namespace=self.namespace, label_selector=selector).to_dict()["items"]
-        )
-        return found
+    def jobs(self) -> Sequence[Json]:
+        return self._mine("Job")
 
     def running(self, stage: str = "") -> list[Json]:
         """Pods that run now, of Jobs whose name has `stage` in it."""
-        found = self.kubernetes.list("Pod", self.namespace, label_selector=f"{LABEL}/experiment={self.name}")
         return [
             pod
-            for pod in found
+            for pod in self._mine("Pod")
             if stage in pod["metadata"]["name"]
             and pod["status"]["phase"] == "Running"
             and not pod["metadata"].get("deletionTimestamp")
         ]
+
+    def left(self) -> list[Json]:
+        """What is there that was made for it."""
+        return [one for kind in ("Job", "Pod", "ConfigMap") for one in self._mine(kind)]
+
+    def _mine(self, kind: str) -> Sequence[Json]:
+        return self.kubernetes.list(kind, self.namespace, label_selector=f"{LABEL}/experiment={self.name}")
 
     def wait(self, kind: str, seconds: float = RUN_SECONDS) -> Json:
         """Wait for a condition to become true, or for the run to end some other way."""
@@ -183,7 +172,7 @@ class Run:
     def lasting(self) -> dict[str, bytes]:
         """What must be the same wherever the experiment is run, byte for byte."""
         apart = (*TIMES_AND_PLACES, INTERNAL, "staged/")
-        keys = [key for key in self.stored() if not key.startswith(apart) and not key.endswith("darwin-run.json")]
+        keys = [key for key in self.stored() if not key.startswith(apart) and not key.endswith(CHILD_RUN)]
         return {key: self.read(key) for key in keys}
 
     def delete(self) -> None:

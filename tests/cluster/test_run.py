@@ -1,6 +1,6 @@
 """A DarwinMerge that nothing disturbs: applied, carried out by the operator of the chart, and told."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from darwinmerge_operator.resource import GROUP
 from tests.cluster.conftest import Kubernetes, kubectl, until
-from tests.cluster.operated import Operator, Run, document
+from tests.cluster.operated import RUN_SECONDS, Operator, Run
 from tests.integration.conftest import World
 from tests.s3 import S3
 
@@ -27,19 +27,11 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(
-    kubernetes: Kubernetes,
-    merges: Any,
-    furnished: str,
-    worker_image: str,
-    operator_image: str,
-    small_world: World,
-    parents_in_s3: S3,
-) -> Iterator[Story]:
+def story(kubernetes: Kubernetes, images: tuple[str, str], small_run: Callable[[str], Run]) -> Iterator[Story]:
     """The run, at its end."""
-    operator = Operator(kubernetes, furnished)
-    operator.install(operator_image, worker_image)
-    run = Run(kubernetes, furnished, parents_in_s3, document(small_world, parents_in_s3, "undisturbed"))
+    run = small_run("undisturbed")
+    operator = Operator(kubernetes, run.namespace)
+    operator.install(*images)
     phases: list[str] = []
     jobs: dict[str, dict[str, Any]] = {}
 
@@ -51,7 +43,7 @@ def story(
         return bool(run.condition("Complete") or run.condition("Failed"))
 
     run.apply()
-    until(look, 600, 0.3)
+    until(look, RUN_SECONDS, 0.3)
     yield Story(run, operator, operator.log(), phases, jobs)
     run.delete()
     operator.uninstall()

@@ -5,16 +5,15 @@ The operator is installed for all namespaces here; elsewhere, for one.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from darwinmerge_operator.reconcile import RETRY
 from tests.cluster.conftest import RESTRICTED, Kubernetes, running, until
-from tests.cluster.operated import Json, Operator, Run, document
+from tests.cluster.operated import Json, Operator, Run
 from tests.clustered import edited
-from tests.integration.conftest import World
-from tests.s3 import S3
 
 pytestmark = pytest.mark.cluster
 
@@ -42,27 +41,24 @@ WAYS: dict[str, tuple[dict[Any, Any], str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def operator(
-    kubernetes: Kubernetes, merges: Any, namespace: str, worker_image: str, operator_image: str
-) -> Iterator[Operator]:
+def operator(kubernetes: Kubernetes, merges: Any, namespace: str, images: tuple[str, str]) -> Iterator[Operator]:
     """One for all namespaces."""
     found = Operator(kubernetes, namespace, "everywhere")
-    found.install(operator_image, worker_image, "watchNamespaces=null")
+    found.install(*images, "watchNamespaces=null")
     yield found
     found.uninstall()
 
 
 @pytest.fixture
-def begin(
-    kubernetes: Kubernetes, operator: Operator, furnished: str, small_world: World, parents_in_s3: S3
-) -> Iterator[Callable[..., Run]]:
+def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -> Iterator[Callable[..., Run]]:
     """Applies the small experiment with a mistake."""
     made: list[Run] = []
 
     def apply(mistake: dict[Any, Any], namespace: str = furnished) -> Run:
         name = f"stalled-{len(made)}-{time.monotonic_ns()}"
-        given = edited(document(small_world, parents_in_s3, name), {"metadata.name": name, **mistake})
-        run = Run(kubernetes, namespace, parents_in_s3, given)
+        plain = small_run(name)
+        given = edited(plain.document, {"metadata.name": name, **mistake})
+        run = replace(plain, namespace=namespace, document=given)
         run.apply()
         made.append(run)
         return run
@@ -132,18 +128,12 @@ def copy_parent(run: Run) -> None:
         run.bucket.copy_object(Bucket="darwin", Key=name, CopySource={"Bucket": "darwin", "Key": one["Key"]})
 
 
-def test_a_deleted_run_takes_all_with_it_leaves_the_store_alone_and_can_come_again(
-    kubernetes: Kubernetes, begin: Callable[..., Run]
-) -> None:
+def test_a_deleted_run_takes_all_with_it_leaves_the_store_alone_and_can_come_again(begin: Callable[..., Run]) -> None:
     run = begin({})
     until(lambda: run.running("-mri-"))
     stored = run.stored()
     run.delete()
-    until(lambda: not run.jobs() and not mine(kubernetes, run, "Pod") and not mine(kubernetes, run, "ConfigMap"))
+    until(lambda: not run.left())
     assert stored.items() <= run.stored().items()
     run.apply()
     until(lambda: run.running("-mri-"))
-
-
-def mine(kubernetes: Kubernetes, run: Run, kind: str) -> list[Json]:
-    return list(kubernetes.list(kind, run.namespace, label_selector=f"darwinmerge.io/experiment={run.name}"))
