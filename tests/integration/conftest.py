@@ -14,7 +14,15 @@ from darwinmerge.store import Store, open_store
 from darwinmerge.store.layout import CHILD_RUN
 
 SKILLS = ("skill_a", "skill_b")
-TIMES_AND_PLACES = ("costs/", "digests/", "logs/", "experiment.json", "summary.")  # they differ from run to run
+TIMES_AND_PLACES = (
+    "costs/",
+    "digests/",
+    "logs/",
+    "experiment.json",
+    "run.json",
+    "summary.",
+    "report.",
+)  # they differ from run to run
 
 
 @dataclass(frozen=True)

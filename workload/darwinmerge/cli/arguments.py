@@ -1,4 +1,4 @@
-"""Arguments that subcommands share: the manifest (`darwin run FILE`, or `-f FILE` as with kubectl), a pod's orders."""
+"""Arguments that subcommands share: a manifest (`FILE`, or `-f FILE` as with kubectl), a run, a pod's orders."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,11 @@ import click
 from pydantic import ValidationError
 
 from darwinmerge.errors import BadConfiguration, VersionSkew
+from darwinmerge.experiment.experiment import Experiment, experiment_of
+from darwinmerge.experiment.load import load
+from darwinmerge.pipeline.claim import noted
 from darwinmerge.pipeline.orders import Orders
+from darwinmerge.store import open_store
 
 TERMINATION_LOG = Path("/dev/termination-log")  # where a kubelet looks for a container's message
 
@@ -27,6 +31,30 @@ def takes_manifest(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(path=file or filename, **rest)
 
     return wrapped
+
+
+def takes_run(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `experiment`, from its argument: a manifest, or the store of a run."""
+
+    @click.argument("run")
+    @wraps(command)
+    def wrapped(run: str, **rest: Any) -> Any:
+        return command(experiment=experiment_at(run), **rest)
+
+    return wrapped
+
+
+def experiment_at(run: str) -> Experiment:
+    """The experiment of a manifest, or of a store: a folder, or `s3://bucket/prefix`.
+
+    Raises:
+        BadConfiguration: it is neither.
+    """
+    if "://" not in run and Path(run).suffix in (".yaml", ".yml", ".json"):
+        return experiment_of(load(Path(run)), Path(run).parent)
+    if "://" not in run and not Path(run).is_dir():
+        raise BadConfiguration(f"{run}: neither a manifest (.yaml) nor the store of a run")
+    return noted(open_store(run))
 
 
 def takes_orders(command: Callable[..., Any]) -> Callable[..., Any]:

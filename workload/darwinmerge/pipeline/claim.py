@@ -40,7 +40,30 @@ def claim(experiment: Experiment, store: Store) -> Claimed:
                 f"store {store.uri} holds something else than an experiment ({first.key}); choose another"
             )
         store.create(layout.EXPERIMENT, mine.model_dump_json(indent=1).encode())
-    return held(experiment, store)
+    found = held(experiment, store)
+    _note(experiment, store)
+    return found
+
+
+def _note(experiment: Experiment, store: Store) -> None:
+    """Leave the experiment as it is run now, so that its store alone is enough to look at it and to go on."""
+    spec = experiment.spec.model_copy(update={"cluster": {}})  # Kubernetes' part is no business of a store's readers
+    text = experiment.model_copy(update={"spec": spec}).model_dump_json(by_alias=True, indent=1).encode()
+    if store.head(layout.RUN) is None or store.read(layout.RUN) != text:
+        layout.replace_view(store, layout.RUN, text)
+
+
+def noted(store: Store) -> Experiment:
+    """The experiment of a store, as it was last run.
+
+    Raises:
+        BadConfiguration: no experiment is there, or none that this version has run.
+    """
+    if store.head(layout.EXPERIMENT) is None:
+        raise BadConfiguration(f"store {store.uri} holds no experiment; name a manifest, or the store of a run")
+    if store.head(layout.RUN) is None:
+        raise BadConfiguration(f"store {store.uri} has no {layout.RUN}: an older version ran it; name its manifest")
+    return fetch_model(store, layout.RUN, Experiment)
 
 
 def held(experiment: Experiment, store: Store) -> Claimed:

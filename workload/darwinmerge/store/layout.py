@@ -1,6 +1,7 @@
 """Where each thing of an experiment lies in its store.
 
     experiment.json                   what this store belongs to; a store of another experiment is refused
+    run.json                          the experiment as it was last run: a store is enough to go on
     environment.json                  the kind of machine and software that its scores are measured with
     digests/<digest>.json             SHA-256 of a parent's large files, by place, size and time, or ETag
     results/<stage>-<id>.json         one result a task: Done, Rejected or Superseded
@@ -15,10 +16,11 @@
     health/<digest>.json              the health table
     logs/<stage>-<id>/<pod>.jsonl     what the pod whose first order this was has said
     summary.json, summary.txt         the outcome, made anew at the end of every run
+    report.html                       the same as a page, made anew after every generation too
 
 Keys hold 16 hex digits of a digest; tables, rows and answers are checked against the whole one on reading. Nothing that
-changes from run to run (times, places) stands in any object but `experiment.json`, `digests/`, `costs/`, `logs/`, the
-summaries and a child's `darwin-run.json`: two runs of an experiment can be compared byte for byte.
+changes from run to run (times, places) stands in any object but `experiment.json`, `run.json`, `digests/`, `costs/`,
+`logs/`, summaries, report and a child's `darwin-run.json`: two runs of an experiment can be compared byte for byte.
 """
 
 from darwinmerge.store.base import Store
@@ -26,9 +28,11 @@ from darwinmerge.store.base import Store
 SHORT = 16
 
 EXPERIMENT = "experiment.json"
+RUN = "run.json"
 ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
 SUMMARY_TEXT = "summary.txt"
+REPORT = "report.html"
 CHILD_RECORD = "darwin.json"  # in a child's folder: what it is made of
 CHILD_RUN = "darwin-run.json"  # beside it: when and where it was made
 RESULTS = "results/"
