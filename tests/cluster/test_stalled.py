@@ -137,5 +137,3 @@ def test_a_deleted_run_takes_all_with_it_leaves_the_store_alone_and_can_come_aga
     assert stored.items() <= run.stored().items()
     run.apply()
     until(lambda: [pod for pod in run.running() if "-recall-" not in pod["metadata"]["name"]])  # MRI may be done by now
-        lambda: [pod for pod in run.running() if "-recall-" not in pod["metadata"]["name"]]
-    )  # the MRI may be done by now
