@@ -47,7 +47,7 @@ class Stages(Section):
     eval: StagePod = StagePod()
     """Benchmarks, with execution Fused the merge as well: the one stage that uses a GPU."""
     other: StagePod = StagePod()
-    """All else: parents and rows looked up, Phase 1, verdict, summary; little of anything."""
+    """All else: parents and rows looked up, Phase 1, verdict, report, summary; little of anything."""
 
 
 class SecretName(Section):

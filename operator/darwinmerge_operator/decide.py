@@ -129,13 +129,16 @@ def decide(seen: Seen) -> Decision:
     active = [job for job in active if job not in unwanted]
     halts += [_worn(want, ledger) for want in worn] + _halts(seen, active, waits)
     start: list[Start] = []
+    free = [want.key for want in wanted if want.stage in ("recall", "report")]  # small, and no reason to wait
+    room = seen.policy.parallelism - sum(job.key not in free for job in active)
     for want in wanted:
         if want in worn or any(job.key == want.key for job in active):
             continue
         ruling = _ruling(seen, ledger, want, waits)
         if isinstance(ruling, Halt):
             halts.append(ruling)
-        elif ruling is not None and (want.verb == "recall" or len(active) + len(start) < seen.policy.parallelism):
+        elif ruling is not None and (want.key in free or room > 0):
+            room -= want.key not in free
             drop = _drop(seen, ledger)
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
@@ -211,7 +214,7 @@ def _start(seen: Seen, ledger: Ledger, want: _Wanted, attempt: int, drop: tuple[
     x = seen.experiment
     orders = Orders(
         where=x.where,
-        claim=x if want.verb == "recall" and not ledger.results else None,
+        claim=x if want.stage == "report" or (want.verb == "recall" and not ledger.results) else None,
         orders=want.orders,
         drop="All" if want.part == "finish" else drop,
         finish=x if want.part == "finish" else None,

@@ -10,6 +10,7 @@ from darwinmerge.pipeline.tasks import (
     Done,
     ExportSummary,
     Rejected,
+    ReportSummary,
     Result,
     ScoreSummary,
     TaskId,
@@ -55,6 +56,9 @@ def known(x: Experiment, results: Mapping[TaskId, Result], finished: bool) -> tu
         beside = _beside(verdict) if verdict else beside_parents(best.score, parents)
         shown = shown.model_copy(update={"best": f"{best.score:.3f}", "vs_parents": beside})
     store = x.where.store.rstrip("/")
+    drawn = any(
+        isinstance(r, Done) and isinstance(r.summary, ReportSummary) and not r.summary.problem for r in results.values()
+    )
     status = Status(
         progress=progress,
         shown=shown,
@@ -63,6 +67,7 @@ def known(x: Experiment, results: Mapping[TaskId, Result], finished: bool) -> tu
         recent=_recent(results),
         verdict=verdict,
         child=_child(x, seen.export, bool(seen.published)) if seen.export else None,
+        report=f"{store}/{layout.REPORT}" if drawn else "",
         summary=f"{store}/{layout.SUMMARY}" if outcome else "",
     )
     said: Said = {}

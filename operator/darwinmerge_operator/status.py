@@ -34,6 +34,7 @@ FailedReason = Literal[
     "NoCandidate",  # every candidate, or every finalist, was rejected
     "NonFiniteScores",  # a parent, the plain average or the child has no score: its log-likelihoods are no numbers
     "EvaluatorError",  # the benchmark's code failed on one of them, twice
+    "TooManyRejected",  # more candidates were rejected than evolution.maxFailedCandidates
 ]
 ReadyReason = Literal[
     "Started",  # accepted, and its first Job exists
@@ -248,6 +249,8 @@ class Status(Frozen):
     """Whether the child beats its parents."""
     child: Child | None = None
     """The child."""
+    report: Annotated[str, Field(max_length=1200)] = ""
+    """URI of report.html, once there is one; it is drawn anew after each generation and at the end."""
     summary: Annotated[str, Field(max_length=1200)] = ""
     """URI of summary.json, which has the whole outcome."""
     image: Annotated[str, Field(max_length=512)] = ""

@@ -46,7 +46,7 @@ def test_no_question_of_the_verdict_is_among_the_search_rows_in_another_split(se
 def test_few_shot_examples_are_never_verdict_rows(benchmark: Benchmark, sets: RowSets) -> None:
     rows = sets.tasks[0]
     verdict = {benchmark.documents(ARC, row.split)[row.position]["question"] for row in rows.verdict}
-    questions = benchmark.questions(ARC, rows, rows.search[:40])
+    questions = benchmark.questions(ARC, sets, rows.search[:40])
     for requests in questions.requests:
         examples = requests[0].args[0].split("\n\n")[:-1]
         assert len(examples) == ARC.num_fewshot
@@ -57,7 +57,7 @@ def test_the_same_rows_give_the_same_prompts_again(benchmark: Benchmark, sets: R
     rows = sets.tasks[0]
 
     def prompts() -> list[tuple[str, ...]]:
-        return [r.args for requests in benchmark.questions(ARC, rows, rows.search[:20]).requests for r in requests]
+        return [r.args for requests in benchmark.questions(ARC, sets, rows.search[:20]).requests for r in requests]
 
     assert prompts() == prompts()
 

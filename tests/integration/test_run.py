@@ -84,7 +84,7 @@ def test_the_resident_child_and_the_exported_child_give_the_same_log_likelihoods
     sets = RowSets.model_validate_json(next((undisturbed.store / "rows").iterdir()).read_text())
     fresh = []
     for wanted, rows in zip(spec.evaluation.tasks, sets.tasks, strict=True):
-        questions = benchmark.questions(wanted, rows, rows.verdict)
+        questions = benchmark.questions(wanted, sets, rows.verdict)
         fresh.append(json.loads(json.dumps(questions.ask(exported.lm, 0, spec.evaluation.chunk))))
     assert summary.child
     chunks = (undisturbed.store / "scores" / summary.child.recipe[:16]).rglob("0000.json")

@@ -33,6 +33,8 @@ from darwinmerge.pipeline.tasks import (
     PublishInputs,
     PublishSummary,
     Rejected,
+    ReportInputs,
+    ReportSummary,
     ResolveInputs,
     ResolveSummary,
     Result,
@@ -65,6 +67,7 @@ Part = Literal[
     "search",
     "reference",
     "candidate",
+    "report",
     "finalist",
     "questions",
     "export",
@@ -183,6 +186,8 @@ class World:
                 )
             case ScoreInputs() as inputs:
                 return self._score(inputs)
+            case ReportInputs():
+                return ReportSummary(bytes=200_000)
             case ExportInputs() as inputs:
                 recipe = self.recipe(inputs.genome, inputs.pins)
                 return ExportSummary(

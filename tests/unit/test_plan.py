@@ -304,7 +304,7 @@ def test_raising_the_steps_of_a_finished_run_asks_for_the_new_generations_only(
     longer = run(with_steps(x, old + more), world, short.results, at_random(seed), workers)
     whole = run(with_steps(x, old + more), world)
 
-    allowed = {"candidate", "finalist", "questions", "export", "health", "verdict", "publish"}
+    allowed = {"candidate", "report", "finalist", "questions", "export", "health", "verdict", "publish"}
     for task in longer.asked.values():
         assert part(task) in allowed
         if isinstance(task.inputs, ScoreInputs) and short.walk.verdict:
@@ -333,7 +333,7 @@ def test_another_winner_after_a_verdict_is_judged_at_half_the_level(x: Experimen
     assert (first.looks, first.alpha) == (1, 0.05)
     if second.answers == first.answers:
         assert second == first
-        assert not longer.asked_for("verdict", "publish")
+        assert not longer.asked_for("verdict")  # its card, which tells of more candidates now, is published anew
     else:
         assert (second.looks, second.alpha) == (2, 0.025)
 
@@ -484,11 +484,38 @@ def test_where_every_candidate_is_rejected_the_first_reason_is_told(steps: int) 
         assert not found.asked_for("finalist", "export", "questions", "health", "verdict", "publish")
 
 
-@pytest.mark.parametrize("doomed", [p for p in EVERY_PART if p not in ("candidate", "finalist")])
+@pytest.mark.parametrize("doomed", [p for p in EVERY_PART if p not in ("candidate", "finalist", "report")])
 def test_a_rejection_elsewhere_fails_the_experiment(doomed: Part) -> None:
     found = run(experiment(), World(dooms=frozenset({doomed})), order=at_random(3), workers=3)
     assert (found.outcome.kind, found.outcome.reason) == ("Failed", "NonFiniteScores")
     assert found.outcome.message.startswith(DOOM)
+
+
+def test_a_report_is_drawn_after_each_generation_before_anything_else() -> None:
+    x, world = experiment(steps=3), World()
+    drawn = [task.inputs.generation for task in run(x, world).asked_for("report")]  # type: ignore[union-attr]
+    assert drawn == [1, 2, 3]
+    for now, _, _ in steps_of(x, world, {}):
+        assert all(task.stage != "report" for task in now.ready[1:])
+
+
+def test_a_run_has_not_ended_before_its_reports_are_drawn() -> None:
+    x, world = experiment(steps=1), World()
+    done = dict(run(x, world).results)
+    (report,) = [task for task, r in done.items() if isinstance(r, Done) and r.summary.stage == "report"]
+    del done[report]
+    now = plan(x, done)
+    assert ([task.id for task in now.ready], now.outcome) == ([report], None)
+
+
+@pytest.mark.parametrize(("most", "generations"), [(2, 1), (3, 2), (5, 2)])
+def test_more_rejected_candidates_than_the_manifest_allows_end_the_run(most: int, generations: int) -> None:
+    x = with_settings(experiment(steps=3, candidates=3), evolution={"maxFailedCandidates": most})
+    found = run(x, World(rejects=1.0))
+    assert (found.outcome.kind, found.outcome.reason) == ("Failed", "TooManyRejected")
+    told = f"{3 * generations} candidates were rejected, evolution.maxFailedCandidates is {most}; the last: {DOOM}"
+    assert found.outcome.message.startswith(told)
+    assert len(found.walk.generations) == generations
 
 
 def test_where_phase_1_leaves_no_elite_there_is_no_candidate() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darwinmerge.errors import BadInput
-from darwinmerge.evaluation.rows import Row, TaskRows, content_hash, partition, question_hash
+from darwinmerge.evaluation.rows import Row, Rows, TaskRows, content_hash, partition, portions, question_hash
 from darwinmerge.experiment.manifest import BenchmarkTask, SearchRows, VerdictRows
 
 
@@ -31,7 +31,11 @@ def divide(
     search: Sequence[Row], verdict: Sequence[Row] | None = None, seed: int = 0, judged: Any = "All", **rows: Any
 ) -> TaskRows:
     task = BenchmarkTask(name="nouns", search=SearchRows(**rows), verdict=VerdictRows(rows=judged))
-    return partition(task, search, search if verdict is None else verdict, True, seed)
+    return partition([having(task, search, search if verdict is None else verdict)], seed).tasks[0]
+
+
+def having(task: BenchmarkTask, search: Sequence[Row], verdict: Sequence[Row]) -> Rows:
+    return Rows(task=task, search=tuple(search), verdict=tuple(verdict), higher_is_better=True)
 
 
 def seen(found: TaskRows) -> list[Row]:
@@ -141,6 +145,34 @@ def test_more_rows_for_the_search_are_the_same_and_some_further_ones() -> None:
     few, more = (divide(many(100), rows=n, fresh=5) for n in (10, 30))
     assert more.search[:10] == few.search
     assert more.verdict == few.verdict
+
+
+# ---- several tasks
+
+
+def test_what_one_task_is_judged_on_no_other_task_searches_with() -> None:
+    """Two tasks over one data set: a question of the first one's verdict is left out of the second one's search."""
+    one, other = BenchmarkTask(name="one"), BenchmarkTask(name="other", search=SearchRows(splits=("test",)))
+    test, train = many(20, "test"), many(20, "train")
+    found = partition([having(one, train, test), having(other, [*test, *train], many(5, "validation"))], seed=0)
+    judged = {row.question for rows in found.tasks for row in rows.verdict}
+    assert judged.isdisjoint(row.question for rows in found.tasks for row in seen(rows))
+    assert {row.split for row in found.tasks[1].search} == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("total", "sizes", "wanted"),
+    [
+        (10, [50, 30, 20], [5, 3, 2]),
+        (10, [1, 1, 1], [4, 3, 3]),
+        (7, [100, 1], [6, 1]),
+        (3, [1, 1, 1, 1], [1, 1, 1, 1]),
+    ],
+)
+def test_rows_of_a_group_are_shared_out_by_size_and_each_task_has_one(
+    total: int, sizes: list[int], wanted: list[int]
+) -> None:
+    assert portions(total, sizes) == wanted
 
 
 # ---- fresh rows, which score the finalists again

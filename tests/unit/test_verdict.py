@@ -76,7 +76,7 @@ def stored(store: FileStore, name: str, right: int, **env: str) -> str:
     """Answers of a model that gets the first `right` of 200 questions right; their digest."""
     values = tuple(float(i < right) for i in range(200))
     rows = tuple(f"row {i}" for i in range(200))
-    task = TaskAnswers(task="t", metric="acc,none", higher_is_better=True, rows=rows, values=values)
+    task = TaskAnswers(task="t", metric="acc,none", weight=1.0, higher_is_better=True, rows=rows, values=values)
     answers = Answers(recipe=name, sets=("verdict",), env={"device": "cpu", **env}, tasks=(task,))
     store.create(layout.answers(digest(answers)), answers.model_dump_json().encode())
     return digest(answers)
@@ -93,7 +93,7 @@ def inputs(place: Place, looks: int = 1, **env: str) -> VerdictInputs:
     rights = {"child": 110, "father": 102, "mother": 60}
     answers = {name: stored(place.store, name, right) for name, right in rights.items()}  # type: ignore[arg-type]
     linear = stored(place.store, "linear", 109, **env)  # type: ignore[arg-type]
-    return VerdictInputs(**answers, linear=linear, weights=(1.0,), alpha=0.05, looks=looks)
+    return VerdictInputs(**answers, linear=linear, alpha=0.05, looks=looks)
 
 
 def test_the_summary_compares_the_child_with_both_parents_and_the_plain_average(place: Place) -> None:

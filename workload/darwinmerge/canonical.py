@@ -7,7 +7,7 @@ bits of log and exp, and a decision must not.
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -24,9 +24,10 @@ def rounded(x: float) -> float:
 def _told(model: BaseModel, name: str, info: FieldInfo) -> bool:
     """Whether a field is written down: default-valued ones aren't, so that a setting added later changes no digest.
 
-    A union's discriminator tells models apart, so it always is.
+    A union's discriminator, which has one value a model, tells models apart, so it always is.
     """
-    return name in DISCRIMINATORS or getattr(model, name) != info.get_default(call_default_factory=True)
+    discriminates = name in DISCRIMINATORS and len(get_args(info.annotation)) == 1
+    return discriminates or getattr(model, name) != info.get_default(call_default_factory=True)
 
 
 def _plain(value: Any) -> Any:

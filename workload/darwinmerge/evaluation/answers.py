@@ -13,6 +13,7 @@ class TaskAnswers(Frozen):
 
     task: str
     metric: str
+    weight: float  # in the score and in the verdict
     higher_is_better: bool
     rows: tuple[str, ...]  # content hashes, in the order asked
     values: tuple[float, ...]  # the metric of each
@@ -25,6 +26,11 @@ class Answers(Frozen):
     sets: tuple[RowSet, ...]
     env: dict[str, str]
     tasks: tuple[TaskAnswers, ...]
+
+    @property
+    def weights(self) -> list[float]:
+        """Of the tasks, in order."""
+        return [task.weight for task in self.tasks]
 
     def oriented(self) -> list[Values]:
         """The metric a task, question by question, turned so that higher is better."""

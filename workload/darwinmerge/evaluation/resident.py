@@ -7,6 +7,8 @@ mapped to. So what is scored is what is exported.
 
 import os
 import platform
+from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from darwinmerge.checkpoint.dtypes import Bits
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.names import outside_text, spellings
-from darwinmerge.errors import BadInput
+from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.harness import quiet
 from darwinmerge.merge.arithmetic import merged_tensors
 from darwinmerge.merge.recipe import Decision, Recipe
@@ -34,19 +36,23 @@ class Resident:
         quiet()
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is at hand: nothing is to be fetched from the hub
         from lm_eval.models.huggingface import HFLM
-        from transformers import AutoTokenizer
+        from lm_eval.utils import simple_parse_args_string
 
         torch.set_num_threads(terms.threads)
         try:
             model = load(father, terms.dtype)
-            tokenizer: Any = AutoTokenizer.from_pretrained(father.path, trust_remote_code=False)
+            tokenizer = tokenizer_of(father)
         except (ValueError, OSError, KeyError) as error:
             raise BadInput(f"{father}: transformers can't load it: {error}") from error
         self._model = model.to(device).eval()
         self._names = name_map(father, self._model.state_dict())
         self._weights = dict(self._model.state_dict())
         self._verify(father)
-        self.lm = HFLM(pretrained=self._model, tokenizer=tokenizer, batch_size=terms.batch_size, device=device)
+        arguments = {"batch_size": terms.batch_size, "device": device} | simple_parse_args_string(terms.model_args)
+        try:
+            self.lm = HFLM(pretrained=self._model, tokenizer=tokenizer, **arguments)
+        except TypeError as error:
+            raise BadConfiguration(f"spec.evaluation.modelArgs: {error}") from error
         self.recipe = ""  # whose child it is now
 
     def become(self, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> None:
@@ -88,6 +94,33 @@ class Resident:
                     f"{father}: transformers' {type(self._model).__name__} doesn't hold tensor {name} as the file "
                     f"has it (looked for at {target}); this architecture can't be scored in memory yet"
                 )
+
+
+def tokenizer_of(folder: ModelFolder) -> Any:
+    """transformers' tokenizer of a folder."""
+    from transformers import AutoTokenizer
+
+    auto: Any = AutoTokenizer
+    return auto.from_pretrained(folder.path, trust_remote_code=False)
+
+
+def chat_template(folder: ModelFolder, arguments: str) -> Callable[..., str]:
+    """From turns to a prompt, by the chat template of a folder's tokenizer.
+
+    Raises:
+        BadInput: it has none.
+    """
+    from lm_eval.utils import simple_parse_args_string
+
+    tokenizer, given = tokenizer_of(folder), simple_parse_args_string(arguments)
+    if not tokenizer.chat_template:
+        raise BadInput(f"{folder}: spec.evaluation.chatTemplate, but its tokenizer has no chat template")
+
+    def prompt(turns: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        going_on = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **going_on, **given))
+
+    return prompt
 
 
 def load(folder: ModelFolder, dtype: str) -> Any:
@@ -155,7 +188,18 @@ def environment(device: str, terms: Terms) -> dict[str, str]:
         "transformers": transformers.__version__,
         "lm_eval": lm_eval.__version__,
         "threads": str(terms.threads),
+        **_engine(terms.model),
     }
+
+
+def _engine(model: str) -> dict[str, str]:
+    """What runs the models, where it isn't transformers in this process."""
+    if model == "hf":
+        return {}
+    try:
+        return {"model": f"{model} {metadata.version(model)}"}
+    except metadata.PackageNotFoundError:
+        return {"model": model}  # a part of lm-eval's, whose version is told
 
 
 def _words(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,13 +1,13 @@
 """Which rows of a benchmark the search may see, which judge its finalists, and which are kept for the verdict.
 
 Rows are known by a hash of their content. Rows that ask the same question, or share a declared group, stay on one
-side: else the search would see a verdict question in other words. The partition is a pure function of
-content and seed, so neither the order of a data set nor the machine changes it.
+side, in whichever task they are: else the search would see a verdict question in other words. The partition is a
+pure function of content and seed, so neither the order of a data set nor the machine changes it.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from darwinmerge.canonical import digest
@@ -30,6 +30,8 @@ class TaskRows(Frozen):
     """The row sets of one task, each in the order in which it is asked."""
 
     task: str
+    group: str = ""  # the group of the manifest that it is a task of
+    share: float = 1.0  # of the manifest's weight that is this task's
     higher_is_better: bool
     search: tuple[Row, ...]
     fresh: tuple[Row, ...]
@@ -52,44 +54,83 @@ def question_hash(question: str) -> str:
     return hashlib.sha256(" ".join(question.lower().split()).encode()).hexdigest()
 
 
-def partition(
-    task: BenchmarkTask, search: Sequence[Row], verdict: Sequence[Row], higher_is_better: bool, seed: int
-) -> TaskRows:
-    """Divide a task's rows; where `search` and `verdict` share a split, the verdict's families are taken out first.
+class Rows(Frozen):
+    """What a task has: its rows for the search and for the verdict, which may be the same."""
+
+    task: BenchmarkTask
+    search: tuple[Row, ...]
+    verdict: tuple[Row, ...]
+    higher_is_better: bool
+    group: str = ""
+    share: float = 1.0
+
+
+def partition(tasks: Sequence[Rows], seed: int) -> RowSets:
+    """Divide the rows of all tasks: first the verdict's, then the search's of what has nothing in common with them.
+
+    What two tasks have in common counts too: a question that one of them is judged on is not asked by another's search.
 
     Raises:
         BadInput: there are fewer rows than the manifest asks for.
     """
-    families = _families([*search, *verdict])
-    judged = _ordered(verdict, families, seed)
-    shared = bool({row.split for row in search} & {row.split for row in verdict})
-    wanted = task.verdict.rows if isinstance(task.verdict.rows, int) else len(judged)
-    if task.verdict.rows == "Half" or (shared and task.verdict.rows == "All"):
-        wanted = len(judged) // 2
-    chosen = judged[:wanted]
-    taken = {families[_key(row)] for row in chosen}
-    left = [row for row in _ordered(search, families, seed) if families[_key(row)] not in taken]
+    judged = [_judged(rows, seed) for rows in tasks]
+    marks = {mark for chosen in judged for row in chosen for mark in (row.content, row.question)}
+    pairs = zip(tasks, judged, strict=True)
+    return RowSets(tasks=tuple(_searched(rows, chosen, marks, seed) for rows, chosen in pairs))
 
+
+def _judged(rows: Rows, seed: int) -> list[Row]:
+    """Rows for the verdict."""
+    wish = rows.task.verdict.rows
+    ordered = _ordered(rows.verdict, _families([*rows.search, *rows.verdict]), seed)
+    shared = bool({row.split for row in rows.search} & {row.split for row in rows.verdict})
+    wanted = wish if isinstance(wish, int) else len(ordered)
+    if wish == "Half" or (shared and wish == "All"):
+        wanted = len(ordered) // 2
+    return _enough("verdict", wanted, ordered[:wanted], rows)
+
+
+def _searched(rows: Rows, judged: Sequence[Row], marks: Set[str], seed: int) -> TaskRows:
+    """Rows for the search, and fresh ones for its finalists; none of a family of which the verdict has a member."""
+    task, families = rows.task, _families([*rows.search, *rows.verdict])
+    taken = {families[_key(row)] for row in judged}
+    taken |= {families[_key(row)] for row in rows.search if not marks.isdisjoint((row.content, row.question))}
+    left = [row for row in _ordered(rows.search, families, seed) if families[_key(row)] not in taken]
     again = task.search.fresh if isinstance(task.search.fresh, int) else None
     n = task.search.rows if isinstance(task.search.rows, int) else max(1, len(left) - (again or 0))
     asked = {families[_key(row)] for row in left[:n]}
     fresh = [row for row in left[n:] if families[_key(row)] not in asked][: again or n]
     if again is None and len(fresh) < n:
         fresh = []  # Same: as many as there are search rows, or none
-    wishes = {"verdict": (wanted, chosen), "search": (n, left[:n]), "search.fresh": (again or 0, fresh)}
-    for name, (number, found) in wishes.items():
-        if len(found) < number or (name != "search.fresh" and not found):
-            raise BadInput(
-                f"task {task.name}: {name} asks for {number} rows, {len(found)} are left (the data has {len(search)} "
-                f"for the search, {len(verdict)} for the verdict, in families that stay together); ask for fewer"
-            )
     return TaskRows(
         task=task.name,
-        higher_is_better=higher_is_better,
-        search=tuple(left[:n]),
-        fresh=tuple(fresh),
-        verdict=tuple(chosen),
+        group=rows.group,
+        share=rows.share,
+        higher_is_better=rows.higher_is_better,
+        search=tuple(_enough("search", n, left[:n], rows)),
+        fresh=tuple(_enough("search.fresh", again or 0, fresh, rows)),
+        verdict=tuple(judged),
     )
+
+
+def _enough(name: str, wanted: int, found: list[Row], rows: Rows) -> list[Row]:
+    if len(found) < wanted or (name != "search.fresh" and not found):
+        raise BadInput(
+            f"task {rows.task.name}: {name} asks for {wanted} rows, {len(found)} are left (the data has "
+            f"{len(rows.search)} for the search, {len(rows.verdict)} for the verdict, in families that stay together); "
+            "ask for fewer"
+        )
+    return found
+
+
+def portions(total: int, sizes: Sequence[int]) -> list[int]:
+    """`total` rows of a group shared out among its tasks by their sizes; at least one each."""
+    exact = [total * size / sum(sizes) for size in sizes]
+    found = [max(1, int(share)) for share in exact]
+    rests = sorted(range(len(sizes)), key=lambda i: (found[i] - exact[i], i))
+    for i in rests[: max(0, total - sum(found))]:
+        found[i] += 1
+    return found
 
 
 def _key(row: Row) -> tuple[str, int]:

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from darwinmerge.canonical import digest, rounded
 from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, EvaluatorFailed
 from darwinmerge.evaluation.answers import Answers, TaskAnswers, read_answers
+from darwinmerge.evaluation.logs import files, samples
+from darwinmerge.evaluation.questions import Questions, finite
 from darwinmerge.evaluation.rejection import OtherGenomes, Rejection
-from darwinmerge.evaluation.rows import RowSets
+from darwinmerge.evaluation.rows import Row, RowSets
 from darwinmerge.evaluation.statistics import weighted_mean
 from darwinmerge.evaluation.verdict import compare, label
 from darwinmerge.experiment.manifest import BenchmarkTask
@@ -30,21 +32,26 @@ from darwinmerge.pipeline.tasks import (
 from darwinmerge.search.genome import Genome
 from darwinmerge.store import Ref, fetch_json, fetch_known, layout
 
-if TYPE_CHECKING:
-    from darwinmerge.evaluation.harness import Questions
-
 T = TypeVar("T")
 
 
 def rows(inputs: RowsInputs, seed: int, place: Place) -> tuple[RowsSummary, tuple[Ref, ...]]:
     """Divide the rows of every task among search, finalists and verdict."""
-    found = place.benchmark().row_sets(inputs.tasks, seed)
+    found = place.benchmark(inputs.allow_code).row_sets(inputs.tasks, seed)
     name = digest(found)
-    counts = tuple(
-        RowCounts(task=t.task, search=len(t.search), fresh=len(t.fresh), verdict=len(t.verdict)) for t in found.tasks
-    )
+    counts = tuple(_counts(task.name, found) for task in inputs.tasks)
     ref = place.leave(layout.rows(name), found.model_dump_json(indent=1).encode())
     return RowsSummary(rows=name, counts=counts), (ref,)
+
+
+def _counts(name: str, found: RowSets) -> RowCounts:
+    of_task = [rows for rows in found.tasks if name in (rows.task, rows.group)]
+    return RowCounts(
+        task=name,
+        search=sum(len(rows.search) for rows in of_task),
+        fresh=sum(len(rows.fresh) for rows in of_task),
+        verdict=sum(len(rows.verdict) for rows in of_task),
+    )
 
 
 def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple[ScoreSummary, tuple[Ref, ...]]:
@@ -66,16 +73,18 @@ def score(inputs: ScoreInputs, seed: int, place: Place, last_try: bool) -> tuple
 
     env = environment(place.where.device, inputs.terms)
     _require_environment(env, place)
+    asked = _Asked(inputs, recipe.id, env, place)
     try:
-        answers = _Asked(inputs, recipe.id, env, place).answers(model)
+        answers = asked.answers(model)
     except EvaluatorFailed as error:
         if last_try:
             raise Rejection("EvaluatorError", str(error)[:300]) from error
         raise
     name = digest(answers)
     ref = place.leave(layout.answers(name), answers.model_dump_json(indent=1).encode())
+    asked.keep_logs(name)
     summary = ScoreSummary(
-        score=weighted_mean(answers.oriented(), [task.weight for task in inputs.terms.tasks]),
+        score=weighted_mean(answers.oriented(), answers.weights),
         n=sum(len(task.values) for task in answers.tasks),
         recipe=recipe.id,
         answers=name,
@@ -148,35 +157,59 @@ class _Asked:
         self.sets = fetch_known(place.store, layout.rows(inputs.rows), RowSets, inputs.rows)
         self.total = sum(len(getattr(t, name)) for t in self.sets.tasks for name in inputs.sets)
         self.done = 0
+        self.benchmark = place.benchmark(inputs.terms.allow_code)
+        self.logs: dict[str, list[dict[str, Any]]] = {}  # samples, task by task
 
     def answers(self, model: Callable[[], Any]) -> Answers:
         """All answers; `model` gives lm-eval's model, and is called only if a question must be asked."""
+        named = {task.name: task for task in self.inputs.terms.tasks}
         tasks = []
-        for wanted, sets in zip(self.inputs.terms.tasks, self.sets.tasks, strict=True):
+        for sets in self.sets.tasks:
+            wanted = named[sets.group or sets.task].model_copy(update={"name": sets.task})
             hashes: list[str] = []
             values: list[float] = []
             for name in self.inputs.sets:
                 chosen = getattr(sets, name)
                 if not chosen:
                     continue
-                questions = self.place.benchmark().questions(wanted, sets, chosen)
+                questions = self._questions(wanted, chosen)
                 responses = self._responses(wanted, name, questions, model)
                 values += _evaluated(partial(questions.metric, responses))
                 hashes += [row.content for row in chosen]
-            higher = sets.higher_is_better
+                self.logs.setdefault(sets.task, []).extend(_evaluated(partial(samples, questions, chosen)))
             tasks.append(
                 TaskAnswers(
                     task=wanted.name,
                     metric=wanted.metric,
-                    higher_is_better=higher,
+                    weight=rounded(wanted.weight * sets.share),
+                    higher_is_better=sets.higher_is_better,
                     rows=tuple(hashes),
                     values=tuple(rounded(value) for value in values),
                 )
             )
         return Answers(recipe=self.recipe, sets=self.inputs.sets, env=self.env, tasks=tuple(tasks))
 
+    def _questions(self, wanted: BenchmarkTask, chosen: Sequence[Row]) -> Questions:
+        prompting = self.place.prompting(self.inputs.terms, self.inputs.pins)
+        return self.benchmark.questions(wanted, self.sets, chosen, prompting)
+
+    def keep_logs(self, name: str) -> None:
+        """Leave what was asked and answered in lm-eval's own files."""
+        terms = self.inputs.terms
+        shots = {task.name: task.num_fewshot for task in terms.tasks}
+        told = {
+            sets.task: (self.benchmark.loaded(sets.task), shots[sets.group or sets.task], self.logs[sets.task])
+            for sets in self.sets.tasks
+            if sets.task in self.logs
+        }
+        whole = terms.samples == "All" or not self.inputs.generation
+        prompting = self.place.prompting(terms, self.inputs.pins)
+        for file, data in files(told, name[: layout.SHORT], self.recipe[: layout.SHORT], terms, prompting):
+            if whole or file.startswith("results_"):
+                self.place.store.create(layout.harness(self.recipe, file), data)
+
     def _responses(
-        self, wanted: BenchmarkTask, name: RowSet, questions: "Questions", model: Callable[[], Any]
+        self, wanted: BenchmarkTask, name: RowSet, questions: Questions, model: Callable[[], Any]
     ) -> list[list[Any]]:
         terms = self._terms(wanted, name)
         responses: list[list[Any]] = []
@@ -194,17 +227,15 @@ class _Asked:
         return responses
 
     def _store(self, key: str, responses: list[list[Any]]) -> None:
-        from darwinmerge.evaluation.harness import finite
-
         if not finite(responses):
             raise Rejection("NonFiniteScores", "the model answers with log-likelihoods that are NaN or infinite")
         self.place.store.create(key, json.dumps({"recipe": self.recipe, "responses": responses}).encode())
 
     def _terms(self, wanted: BenchmarkTask, name: RowSet) -> str:
         """Digest of all that a response depends on besides the model and the run's environment."""
-        t: Terms = self.inputs.terms
-        how = [t.dtype, t.batch_size, t.chunk, wanted.num_fewshot]
-        return digest({"rows": self.inputs.rows, "task": wanted.name, "set": name, "how": how})
+        told = self.inputs.terms.model_copy(update={"tasks": (), "samples": "Finals", "allow_code": ()})
+        of_task = {"fewshot": wanted.num_fewshot, "gen_kwargs": wanted.gen_kwargs}
+        return digest({"rows": self.inputs.rows, "task": wanted.name, "set": name, "terms": told, **of_task})
 
 
 def verdict(inputs: VerdictInputs, seed: int, place: Place) -> tuple[VerdictSummary, tuple[Ref, ...]]:
@@ -216,10 +247,9 @@ def verdict(inputs: VerdictInputs, seed: int, place: Place) -> tuple[VerdictSumm
     if mixed:
         raise BadInput(f"child and {mixed[0]} were scored in different environments; a verdict never mixes them")
     alpha = inputs.alpha / 2 ** (inputs.looks - 1)
-    weights: Sequence[float] = inputs.weights
     versus = {}
     for number, name in enumerate(("father", "mother", "linear")):
-        versus[name] = compare(child.oriented(), answers[name].oriented(), weights, alpha, seed + number)
+        versus[name] = compare(child.oriented(), answers[name].oriented(), child.weights, alpha, seed + number)
     summary = VerdictSummary(
         label=label(versus),
         n=sum(len(task.values) for task in child.tasks),

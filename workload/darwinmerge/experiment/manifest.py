@@ -53,6 +53,8 @@ def _size(text: str) -> str:
 Uri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_uri)]
 Size = Annotated[str, Field(max_length=32, json_schema_extra={"pattern": SIZE}), AfterValidator(_size)]
 Word = Annotated[str, Field(max_length=256)]
+ARGUMENTS = r"^([A-Za-z_][A-Za-z0-9_]*=[^,=]+(,[A-Za-z_][A-Za-z0-9_]*=[^,=]+)*)?$"  # lm-eval's way to write arguments
+Arguments = Annotated[str, Field(pattern=ARGUMENTS, max_length=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -241,6 +243,8 @@ class Evolution(Frozen):
     """Initial step of CMAES and Genetic, as a share of a gene's range."""
     breeding: Breeding = Breeding()
     """What Genetic needs besides."""
+    max_failed_candidates: Annotated[int, Field(ge=1, le=1000)] = 16
+    """The run ends where more candidates than this are rejected: something is wrong that a search doesn't mend."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -279,13 +283,16 @@ class BenchmarkTask(Frozen):
     """One lm-eval task."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=96)]
-    """The task's name as lm-eval knows it, or as a YAML file in `evaluation.taskFolder` declares it."""
+    """The name of a task or group of tasks as lm-eval knows it, or as a YAML file in `evaluation.taskFolder` declares
+    it. Of a group each task is asked, with the weight that the group gives it."""
     metric: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+,[A-Za-z0-9_-]+$", max_length=128)] = "acc,none"
     """The metric's key as lm-eval writes it, for example `acc_norm,none`; a mean over questions within 0..1."""
     weight: Positive = 1.0
     """Weight of this task in the fitness and in the verdict."""
     num_fewshot: Annotated[int, Field(ge=0, le=64)] = 0
     """Examples before each question; never taken from verdict rows."""
+    gen_kwargs: Arguments = ""
+    """Arguments of text generation over the task's own, as lm-eval takes them: `max_gen_toks=64,temperature=0`."""
     group_by: Word = ""
     """A column: rows with an equal value in it stay on one side of the partition between search and verdict."""
     search: SearchRows = SearchRows()
@@ -301,6 +308,25 @@ class Evaluation(Frozen):
     """The benchmark."""
     task_folder: Annotated[str, Field(max_length=1024)] = ""
     """A folder with lm-eval task YAML of your own, relative to the manifest; lm-eval's tasks are known besides."""
+    allow_code: Annotated[tuple[Word, ...], Field(max_length=64)] = ()
+    """Names of tasks that may run code: functions (`!function`) or classes that their YAML brings, a data set's own
+    loader (`trust_remote_code`), answers of the model (`unsafe_code`). What is not named here is refused."""
+    model: Word = "hf"
+    """lm-eval's name of what runs the models: `hf` changes the weights of one resident model, with no disk; any other,
+    `vllm` for example, gets each model as a folder."""
+    model_args: Arguments = ""
+    """Arguments of that model as lm-eval takes them: `gpu_memory_utilization=0.8,max_model_len=4096`."""
+    chat_template: bool = False
+    """Prompts go through the chat template of Father's tokenizer."""
+    template_args: Arguments = ""
+    """Arguments of the chat template: `enable_thinking=false`."""
+    system_instruction: Annotated[str, Field(max_length=4096)] = ""
+    """What stands before each prompt, as the system's turn where there is a chat template."""
+    fewshot_as_multiturn: bool = True
+    """With a chat template: each example is a turn of its own, as lm-eval has it."""
+    samples: Literal["Finals", "All"] = "Finals"
+    """Whose answers are kept in lm-eval's own `samples_*.jsonl`: those of parents, average, finalists and verdict, or
+    every candidate's. Scores in lm-eval's `results_*.json` are kept for all."""
     finalists: Annotated[int, Field(ge=1, le=16)] = 3
     """The best candidates are scored again on fresh search rows, and the winner is chosen on all their rows."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -313,6 +339,9 @@ class Evaluation(Frozen):
     """CPU threads of a worker; part of the experiment, because threads move log-likelihoods."""
     alpha: Annotated[float, Field(gt=0, lt=0.5), DECIMAL] = 0.05
     """Level of the verdict's two-sided test."""
+    min_difference: Annotated[float, Field(gt=0, lt=1), DECIMAL] = 0.05
+    """The smallest difference from a parent that matters to you; `darwin validate` warns where the verdict's rows are
+    too few to see it."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

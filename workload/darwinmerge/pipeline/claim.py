@@ -82,13 +82,13 @@ def held(experiment: Experiment, store: Store) -> Claimed:
         raise BadConfiguration(
             "\n  ".join([f"store {store.uri} holds '{experiment.name}' with other settings; {remedy}:", *changed])
         )
-    results, undone = _recorded(experiment, store)
+    results, undone = recorded(experiment, store)
     if theirs.parents != (experiment.where.father, experiment.where.mother):
         _require_same_parents(experiment, store, results)
     return results, undone
 
 
-def _recorded(experiment: Experiment, store: Store) -> Claimed:
+def recorded(experiment: Experiment, store: Store) -> Claimed:
     """All results of the store; a publication that another one or a person has undone counts as not done."""
     results: dict[TaskId, Result] = {}
     undone = []

@@ -20,7 +20,9 @@ from darwinmerge.search.genome import Genome
 from darwinmerge.store import Ref, Store, fetch, layout
 
 if TYPE_CHECKING:
+    from darwinmerge.evaluation.foldered import Foldered
     from darwinmerge.evaluation.harness import Benchmark
+    from darwinmerge.evaluation.questions import Prompting
     from darwinmerge.evaluation.resident import Resident
 
 Tell = Callable[[int, int], None]  # done, of
@@ -36,6 +38,8 @@ class Place:
         self._tables: dict[str, tuple[TensorRow, ...]] = {}
         self._benchmark: Benchmark | None = None
         self._resident: tuple[Terms, Resident] | None = None
+        self._foldered: Foldered | None = None
+        self._prompting: Prompting | None = None
 
     def pause(self) -> None:
         """A point between two pieces of work, where a stage can stop with nothing lost.
@@ -91,13 +95,26 @@ class Place:
         """The recipe of a genome."""
         return child_recipe(self.table(table), genome, pins, mixing, seed)
 
-    def benchmark(self) -> "Benchmark":
-        """lm-eval's tasks, loaded once."""
+    def benchmark(self, allow_code: tuple[str, ...]) -> "Benchmark":
+        """lm-eval's tasks, loaded once; those named may run code."""
         from darwinmerge.evaluation.harness import Benchmark
 
         if self._benchmark is None:
-            self._benchmark = Benchmark(self.where.task_folder)
+            self._benchmark = Benchmark(self.where.task_folder, allow_code)
         return self._benchmark
+
+    def prompting(self, terms: Terms, pins: Pins) -> "Prompting":
+        """How questions become prompts, told once; with a chat template it is that of Father's tokenizer."""
+        from darwinmerge.evaluation.questions import Prompting
+
+        if self._prompting is None:
+            template = None
+            if terms.chat_template:
+                from darwinmerge.evaluation.resident import chat_template
+
+                template = chat_template(self.pinned(pins)[0], terms.template_args)
+            self._prompting = Prompting(terms.system_instruction, terms.fewshot_as_multiturn, template)
+        return self._prompting
 
     def embodied(self, recipe: Recipe, terms: Terms, pins: Pins) -> Any:
         """lm-eval's model with the weights of `recipe`: of its staged child, if there is one, else merged in memory.
@@ -106,6 +123,8 @@ class Place:
         """
         from darwinmerge.publish.staged import staged
 
+        if terms.model != "hf":
+            return self._from_folder(recipe, terms, pins)
         if self._resident and self._resident[0] == terms and self._resident[1].recipe == recipe.id:
             return self._resident[1].lm
         child = staged(self.store, recipe.id)
@@ -120,6 +139,14 @@ class Place:
         else:
             resident.become(recipe, *parents)
         return resident.lm
+
+    def _from_folder(self, recipe: Recipe, terms: Terms, pins: Pins) -> Any:
+        from darwinmerge.evaluation.foldered import Foldered
+
+        if self._foldered is None:
+            self._foldered = Foldered(terms, self.where.device)
+        self._foldered.become(recipe, self.pinned(pins), lambda done, total: self.pause())
+        return self._foldered.lm
 
     def stage(self, recipe: Recipe, pins: Pins) -> None:
         """Write the child of `recipe` into the store, shard by shard; what is there already stays."""

@@ -33,6 +33,7 @@ from darwinmerge.pipeline.tasks import (
     PublishInputs,
     PublishSummary,
     Rejected,
+    ReportInputs,
     ResolveInputs,
     ResolveSummary,
     Result,
@@ -155,7 +156,8 @@ class _Walker:
     def walk(self) -> None:
         seen, spec = self.seen, self.spec
         seen.resolved = self.ask(ResolveInputs(), ResolveSummary)
-        seen.rows = self.ask(RowsInputs(tasks=spec.evaluation.tasks), RowsSummary)
+        evaluation = spec.evaluation
+        seen.rows = self.ask(RowsInputs(tasks=evaluation.tasks, allow_code=evaluation.allow_code), RowsSummary)
         if seen.resolved is None:
             raise _End
         seen.mri = self.need(MriInputs(pins=seen.resolved.pins, mri=_figures_only(spec.mri)), MriSummary)
@@ -172,7 +174,7 @@ class _Walker:
         if seen.search is None:
             raise _End
         self.evolve(seen.search)
-        if seen.ready:
+        if any(task.stage != "report" for task in seen.ready):
             raise _End
         seen.winner = self.choose()
         self.finish(seen.winner, references)
@@ -207,6 +209,24 @@ class _Walker:
                 self.seen.ready += [task for task, result in pairs if result is None]
                 break
             past.append((genomes, generation.scores))
+            self.report(generation)
+            self.require_few_rejected()
+
+    def require_few_rejected(self) -> None:
+        """End the walk where too many candidates were rejected."""
+        rejected = [r for g in self.seen.generations for r in g.results if isinstance(r, Rejected)]
+        most = self.spec.evolution.max_failed_candidates
+        if len(rejected) > most:
+            message = f"{len(rejected)} candidates were rejected, evolution.maxFailedCandidates is {most}; the last: "
+            self.seen.outcome = Outcome(kind="Failed", reason="TooManyRejected", message=message + rejected[-1].message)
+            raise _End
+
+    def report(self, generation: Generation) -> None:
+        """Have the report drawn anew after a generation; first of all, since it is quick and somebody waits for it."""
+        answers = tuple(r.answers if isinstance(r, ScoreSummary) else "" for r in generation.results)
+        task = self.task(ReportInputs(generation=generation.number, answers=answers))
+        if task.id not in self.results:
+            self.seen.ready.insert(0, task)
 
     def generation(self, number: int, genomes: tuple[Genome, ...]) -> Generation:
         tasks, found = [], []
@@ -239,7 +259,7 @@ class _Walker:
             again = self.ask(inputs, ScoreSummary)
             if again:
                 seen.finalists[place] = again.model_copy(update={"candidate": summary.candidate})
-        if seen.ready:
+        if any(task.stage == "score" for task in seen.ready):
             raise _End
         if not seen.finalists:
             seen.outcome = Outcome(kind="Failed", reason="NoCandidate", message="every finalist was rejected")
@@ -250,7 +270,7 @@ class _Walker:
     def finish(self, winner: ScoreSummary, references: Mapping[str, Model]) -> None:
         """Export, verdict, health and publication of the winner."""
         seen, spec = self.seen, self.spec
-        assert seen.resolved and seen.mri and winner.candidate
+        assert seen.resolved and seen.rows and seen.mri and winner.candidate
         genome = winner.candidate.genome
         seen.export = self.ask(
             ExportInputs(
@@ -259,6 +279,7 @@ class _Walker:
                 mixing=mixing_of(spec),
                 genome=genome,
                 max_shard_size=spec.output.max_shard_size,
+                mri=_figures_only(spec.mri),
             ),
             ExportSummary,
         )
@@ -290,6 +311,10 @@ class _Walker:
                     weights=seen.export.weights,
                     verdict=seen.verdict,
                     health=seen.health,
+                    rows=seen.rows.rows,
+                    scores={name: summary.answers for name, summary in seen.verdicts.items()},
+                    terms=terms_of(spec),
+                    candidates=sum(len(generation.results) for generation in seen.generations),
                     destination=digest(self.x.where.output) if self.x.where.output else "",
                 ),
                 PublishSummary,
@@ -303,8 +328,7 @@ class _Walker:
         ]
         same = [verdict.looks for verdict in earlier if verdict.answers == answers["child"]]
         looks = min(same) if same else 1 + max((verdict.looks for verdict in earlier), default=0)
-        weights = tuple(task.weight for task in self.spec.evaluation.tasks)
-        return VerdictInputs(**answers, weights=weights, alpha=self.spec.evaluation.alpha, looks=looks)
+        return VerdictInputs(**answers, alpha=self.spec.evaluation.alpha, looks=looks)
 
 
 def walk(experiment: Experiment, results: Results) -> Walk:
@@ -312,7 +336,11 @@ def walk(experiment: Experiment, results: Results) -> Walk:
     walker = _Walker(experiment, results)
     with contextlib.suppress(_End):
         walker.walk()
-    return walker.seen
+    seen = walker.seen
+    if seen.outcome:  # nothing is to be done any more, but for reports: a run that has ended can be looked at
+        seen.ready = [task for task in seen.ready if task.stage == "report"]
+        seen.outcome = None if seen.ready else seen.outcome
+    return seen
 
 
 def ranked(generations: Sequence[Generation]) -> list[ScoreSummary]:

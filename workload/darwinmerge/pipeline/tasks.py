@@ -20,7 +20,7 @@ from darwinmerge.search.genome import Genome
 from darwinmerge.store.base import Ref
 
 TaskId = str
-Stage = Literal["resolve", "rows", "mri", "search", "score", "export", "health", "verdict", "publish"]
+Stage = Literal["resolve", "rows", "mri", "search", "score", "report", "export", "health", "verdict", "publish"]
 RowSet = Literal["search", "fresh", "verdict"]
 
 REVISIONS: dict[Stage, int] = {  # raised when a stage would give other results for the same inputs
@@ -29,10 +29,11 @@ REVISIONS: dict[Stage, int] = {  # raised when a stage would give other results 
     "mri": 1,
     "search": 1,
     "score": 1,
+    "report": 1,
     "export": 1,
     "health": 1,
-    "verdict": 1,
-    "publish": 1,
+    "verdict": 2,
+    "publish": 2,
 }
 
 
@@ -44,6 +45,14 @@ class Terms(Frozen):
     batch_size: int
     chunk: int
     threads: int
+    allow_code: tuple[str, ...] = ()
+    model: str = "hf"
+    model_args: str = ""
+    chat_template: bool = False
+    template_args: str = ""
+    system_instruction: str = ""
+    fewshot_as_multiturn: bool = True
+    samples: Literal["Finals", "All"] = "Finals"
 
 
 class Candidate(Frozen):
@@ -95,6 +104,7 @@ class RowsInputs(Frozen):
 
     stage: Literal["rows"] = "rows"
     tasks: tuple[BenchmarkTask, ...]
+    allow_code: tuple[str, ...] = ()
 
 
 class MriInputs(Frozen):
@@ -130,6 +140,14 @@ class ScoreInputs(Frozen):
     genomes: tuple[Genome, ...] = ()
 
 
+class ReportInputs(Frozen):
+    """Draw the report of a run as far as it is."""
+
+    stage: Literal["report"] = "report"
+    generation: int  # the last that is finished
+    answers: tuple[str, ...]  # digests of its candidates' answers; of a rejected one, nothing
+
+
 class ExportInputs(Frozen):
     """Write the winner as a Hugging Face folder."""
 
@@ -139,6 +157,7 @@ class ExportInputs(Frozen):
     mixing: Mixing
     genome: Genome
     max_shard_size: str
+    mri: Mri = Mri()  # for the record: with these the table can be made again
 
 
 class HealthInputs(Frozen):
@@ -161,7 +180,6 @@ class VerdictInputs(Frozen):
     father: str
     mother: str
     linear: str
-    weights: tuple[float, ...]  # of the tasks, in order
     alpha: float
     looks: int
 
@@ -177,7 +195,7 @@ class ResolveSummary(Frozen):
 
 
 class RowCounts(Frozen):
-    """Rows of one task in each set."""
+    """Rows of one task in each set; of a group, those of all its tasks."""
 
     task: str
     search: int
@@ -229,6 +247,14 @@ class ScoreSummary(Frozen):
     answers: str  # digest of the metric on every question
     env: str  # digest of what else moves a score: device, software, threads
     candidate: Candidate | None = None
+
+
+class ReportSummary(Frozen):
+    """The report, which stands at one place and is made anew each time."""
+
+    stage: Literal["report"] = "report"
+    bytes: int
+    problem: str = ""  # why there is none; a run doesn't stop for its report
 
 
 class ExportSummary(Frozen):
@@ -295,8 +321,12 @@ class PublishInputs(Frozen):
     title: str
     recipe: str
     weights: str
-    verdict: VerdictSummary  # for the card
+    verdict: VerdictSummary  # this and what follows: for the card
     health: HealthSummary
+    rows: str  # digest of the row sets
+    scores: dict[str, str]  # digests of answers on verdict rows: child, father, mother, linear
+    terms: Terms
+    candidates: int  # children that the search tried
     destination: str  # digest of the URI, if any: publishing is the one stage that is about a place
 
 
@@ -306,6 +336,7 @@ Inputs = Annotated[
     | MriInputs
     | SearchInputs
     | ScoreInputs
+    | ReportInputs
     | ExportInputs
     | HealthInputs
     | VerdictInputs
@@ -338,6 +369,7 @@ Summary = Annotated[
     | MriSummary
     | SearchSummary
     | ScoreSummary
+    | ReportSummary
     | ExportSummary
     | HealthSummary
     | VerdictSummary
@@ -393,5 +425,4 @@ def mixing_of(spec: Spec) -> Mixing:
 
 def terms_of(spec: Spec) -> Terms:
     """The part of a spec under which models are benchmarked."""
-    e = spec.evaluation
-    return Terms(tasks=e.tasks, dtype=e.dtype, batch_size=e.batch_size, chunk=e.chunk, threads=e.threads)
+    return Terms(**{name: getattr(spec.evaluation, name) for name in Terms.model_fields})

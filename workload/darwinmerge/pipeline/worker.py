@@ -23,6 +23,7 @@ from darwinmerge.pipeline.tasks import (
     MriInputs,
     PublishInputs,
     Rejected,
+    ReportInputs,
     ResolveInputs,
     Result,
     RowsInputs,
@@ -160,6 +161,10 @@ def _stage(task: Task, place: Place, last_try: bool) -> tuple[Summary, tuple[Ref
             from darwinmerge.evaluation.task import verdict
 
             return verdict(inputs, seed, place)
+        case ReportInputs():
+            from darwinmerge.report.task import report
+
+            return report(place)
         case ExportInputs():
             from darwinmerge.publish.export import export
 

@@ -7,6 +7,7 @@ from darwinmerge.pipeline.tasks import (
     MriSummary,
     PublishSummary,
     Rejected,
+    ReportSummary,
     ResolveSummary,
     Result,
     RowsSummary,
@@ -43,6 +44,7 @@ def title(task: Task, experiment: Experiment) -> str:
             "rows": "dividing rows",
             "mri": "model MRI",
             "search": "Phase 1",
+            "report": "report",
             "export": "writing the child",
             "health": "health check",
             "verdict": "verdict",
@@ -82,6 +84,8 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
             return f"{what}: {len(s.elites)} elites, {s.restarts} restarts{fixed}"
         case ScoreSummary() as s:
             return f"{what}: {s.score:.3f} of {s.n} questions"
+        case ReportSummary() as s:
+            return f"{what}: {s.problem or f'{s.bytes / 1e3:,.0f} kB'}"
         case ExportSummary() as s:
             return f"{what}: {s.files} file{'s' * (s.files > 1)}, {_mb(s.bytes)}"
         case HealthSummary() as s:

@@ -12,6 +12,7 @@ from darwinmerge.pipeline.plan import Results
 from darwinmerge.pipeline.tasks import Comparison, VerdictSummary
 from darwinmerge.report.lines import sentence
 from darwinmerge.report.summary import RunSummary, TaskScore, build
+from darwinmerge.report.task import draw
 from darwinmerge.store import Store, layout
 
 NAMES = {"father": "Father", "mother": "Mother", "linear": "average", "child": "child"}
@@ -107,4 +108,5 @@ def keep(experiment: Experiment, results: Results, store: Store) -> RunSummary:
     summary = build(experiment, results, store)
     layout.replace_view(store, layout.SUMMARY, summary.model_dump_json(by_alias=True, indent=1).encode())
     layout.replace_view(store, layout.SUMMARY_TEXT, as_text(summary).encode())
+    draw(experiment, results, store)
     return summary

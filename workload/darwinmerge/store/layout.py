@@ -10,6 +10,7 @@
     tables/<digest>.parquet           MRI tables and Phase 1's history
     rows/<digest>.json                which rows of the benchmark are for search, finalists and verdict
     scores/<recipe>/<terms>/<c>.json  responses of one model to one chunk of questions
+    lm-eval/<recipe>/                 scores and answers in lm-eval's own files, results_*.json and samples_*.jsonl
     answers/<digest>.json             a model's metric on every question of a row set
     staged/<recipe>/                  a child between its merge pod and its evaluation pod, as `children/`
     children/<recipe>/                the winner as a Hugging Face folder, model.safetensors.index.json last
@@ -20,7 +21,8 @@
 
 Keys hold 16 hex digits of a digest; tables, rows and answers are checked against the whole one on reading. Nothing that
 changes from run to run (times, places) stands in any object but `experiment.json`, `run.json`, `digests/`, `costs/`,
-`logs/`, summaries, report and a child's `darwin-run.json`: two runs of an experiment can be compared byte for byte.
+`logs/`, summaries, report and a child's `darwin-run.json`, but that a child's card calls the parents as their folders are
+called: two runs of an experiment can be compared byte for byte.
 """
 
 from darwinmerge.store.base import Store
@@ -75,14 +77,24 @@ def answers(digest: str) -> str:
     return f"answers/{digest[:SHORT]}.json"
 
 
+def harness(recipe: str, file: str) -> str:
+    """Key of one of lm-eval's own files on a model."""
+    return f"lm-eval/{recipe[:SHORT]}/{file}"
+
+
 def staged(recipe: str) -> str:
     """Prefix of a candidate that is merged and not yet scored."""
     return f"{STAGED}{recipe[:SHORT]}/"
 
 
+def log_folder(stage: str, task_id: str) -> str:
+    """Prefix of the logs of all pods whose first order was this task."""
+    return f"logs/{stage}-{task_id[:SHORT]}/"
+
+
 def log(stage: str, task_id: str, pod: str) -> str:
     """Key of the log of a pod, by its first order."""
-    return f"logs/{stage}-{task_id[:SHORT]}/{pod}.jsonl"
+    return f"{log_folder(stage, task_id)}{pod}.jsonl"
 
 
 def file_digest(identity: str) -> str:

@@ -1,0 +1,292 @@
+"""How models are asked: few-shot, generation, chat templates, groups, code, other engines; each on real models."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.evaluation.answers import Answers, read_answers
+from darwinmerge.experiment.experiment import experiment_of
+from darwinmerge.experiment.load import load
+from darwinmerge.pipeline.claim import claim
+from darwinmerge.pipeline.place import Place
+from darwinmerge.pipeline.plan import plan
+from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, ScoreSummary, TaskId
+from darwinmerge.pipeline.worker import perform
+from darwinmerge.store import open_store
+from tests.integration.conftest import SKILLS, World
+from tests.integration.test_kill import Run, keys, wait_until
+
+Json = dict[str, Any]
+
+
+def father(world: World) -> tuple[ScoreSummary, Answers]:
+    """Father's score on search rows, by the shortest way there."""
+    x = experiment_of(load(world.manifest), world.folder)
+    store = open_store(x.where.store)
+    claim(x, store)
+    place = Place(x.where, store, threading.Event(), lambda done, total: None)
+    results: dict[TaskId, Result] = {}
+    while True:
+        for task in plan(x, results).ready:
+            wanted = not isinstance(task.inputs, ScoreInputs) or task.inputs.model.model == "father"
+            if wanted and task.id not in results:
+                found = results[task.id] = perform(task, task.id, place, last_try=False)
+                if isinstance(found, Done) and isinstance(found.summary, ScoreSummary):
+                    return found.summary, read_answers(store, found.summary.answers)
+
+
+def asked(world: World) -> list[Json]:
+    """What lm-eval's own files say was asked and answered on search rows."""
+    files = sorted((world.store / "lm-eval").rglob("samples_*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def tasks(world: World, **changes: Any) -> None:
+    """Change the manifest's tasks."""
+    document = yaml.safe_load(world.manifest.read_text())
+    world.edit("evaluation", "tasks", value=[task | changes for task in document["spec"]["evaluation"]["tasks"]])
+
+
+def change(world: World, task: str, **changes: Any) -> None:
+    """Change a task's file."""
+    path = world.folder / "tasks" / f"{task}.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+# ---- few-shot
+
+
+def test_killed_between_chunks_five_examples_give_the_same_prompts_and_log_likelihoods(
+    world: World, tmp_path: Path
+) -> None:
+    tasks(world, numFewshot=5)
+    world.edit("evolution", "steps", value=1)
+    quiet = World(tmp_path / "quiet")
+    shutil.copytree(world.folder, quiet.folder)
+    undisturbed = Run(quiet)
+    undisturbed.story()
+    assert undisturbed.process.wait() == 0
+
+    run = Run(world)
+    for chunks in (1, 3, 6, 10):
+
+        def reached(chunks: int = chunks) -> bool:
+            return sum(key.startswith("scores/") for key in keys(world.store)) >= chunks
+
+        wait_until(reached)
+        run.kill("runner")
+        run = Run(world)
+    run.story()
+    assert run.process.wait() == 0
+    assert world.objects() == quiet.objects()  # prompts are in lm-eval/samples_*, log-likelihoods there and in scores/
+    assert all(line["arguments"]["gen_args_0"]["arg_0"].count("\n\n") == 5 for line in asked(world))
+
+
+def test_a_question_is_never_an_example_of_itself_nor_is_one_of_the_verdict(world: World) -> None:
+    tasks(world, numFewshot=5)
+    father(world)
+    (rows,) = (world.store / "rows").iterdir()
+    verdict = {
+        (rows["task"], row["position"]) for rows in json.loads(rows.read_text())["tasks"] for row in rows["verdict"]
+    }
+    texts = {
+        skill: [json.loads(line)["text"] for line in (world.folder / "tasks" / f"{skill}.jsonl").open()]
+        for skill in SKILLS
+    }
+    kept = {texts[task][position] for task, position in verdict}
+    for line in asked(world):
+        *examples, question = line["arguments"]["gen_args_0"]["arg_0"].split("\n\n")
+        assert len(examples) == 5
+        for example in examples:
+            assert not any(example.startswith(text) for text in kept | {question})
+
+
+def test_more_examples_than_there_are_is_said(world: World) -> None:
+    tasks(world, numFewshot=60, search={"rows": 5}, verdict={"rows": 360})
+    with pytest.raises(BadInput, match=r"task skill_a: numFewshot 60, and \d+ examples are left"):
+        father(world)
+
+
+# ---- generation, chat templates
+
+
+def generative(world: World) -> None:
+    for skill in SKILLS:
+        change(
+            world,
+            skill,
+            output_type="generate_until",
+            doc_to_target="{{choices[gold]}}",
+            doc_to_choice=None,
+            generation_kwargs={"until": ["\n"], "max_gen_toks": 8, "do_sample": False},
+            metric_list=[{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+        )
+    tasks(world, metric="exact_match,none", search={"rows": 20}, verdict={"rows": 20})
+
+
+def test_a_generative_task_is_scored_by_what_the_model_writes(world: World) -> None:
+    generative(world)
+    score, answers = father(world)
+    assert [task.metric for task in answers.tasks] == ["exact_match,none"] * 2
+    lines = asked(world)
+    assert all(isinstance(line["resps"][0][0], str) for line in lines)
+    right = [line["filtered_resps"][0] == line["target"] for line in lines]
+    assert right == [bool(line["exact_match"]) for line in lines]
+    assert score.score == pytest.approx(sum(right) / len(right))
+
+
+def test_generation_takes_the_manifests_arguments_over_the_tasks(world: World) -> None:
+    generative(world)
+    tasks(world, genKwargs="max_gen_toks=3")
+    father(world)
+    assert {line["arguments"]["gen_args_0"]["arg_1"]["max_gen_toks"] for line in asked(world)} == {3}
+
+
+def test_sampled_answers_are_refused_since_they_never_repeat(world: World) -> None:
+    generative(world)
+    tasks(world, genKwargs="do_sample=true,temperature=0.7")
+    with pytest.raises(BadConfiguration, match=r"task skill_a: it samples its answers.*genKwargs: do_sample=false"):
+        father(world)
+
+
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if loud %}!{% endif %}<reply> "
+
+
+def templated(world: World) -> None:
+    """Parents whose tokenizer has a chat template."""
+    document = yaml.safe_load(world.manifest.read_text())
+    for who, parent in document["spec"]["parents"].items():
+        folder = world.folder / who
+        shutil.copytree(parent["uri"], folder)
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": TEMPLATE}))
+        world.edit("parents", who, value={"uri": str(folder)})
+    tasks(world, numFewshot=1, search={"rows": 4}, verdict={"rows": 4})
+    world.edit("evaluation", "chatTemplate", value=True)
+    world.edit("evaluation", "systemInstruction", value="Be brief.")
+
+
+def prompts(world: World) -> list[str]:
+    return [line["arguments"]["gen_args_0"]["arg_0"] for line in asked(world)]
+
+
+def test_prompts_go_through_the_chat_template_with_system_turns_and_arguments(world: World) -> None:
+    templated(world)
+    world.edit("evaluation", "templateArgs", value="loud=true")
+    father(world)
+    for prompt in prompts(world):
+        assert prompt.startswith("<system>Be brief.<user>")
+        assert prompt.endswith("!<reply> ")
+        assert (prompt.count("<user>"), prompt.count("<assistant>")) == (2, 1)
+
+
+def test_examples_may_stand_in_one_turn(world: World) -> None:
+    templated(world)
+    world.edit("evaluation", "fewshotAsMultiturn", value=False)
+    father(world)
+    assert all((p.count("<user>"), p.count("<assistant>")) == (1, 0) for p in prompts(world))
+
+
+def test_a_chat_template_that_is_not_there_is_said(world: World) -> None:
+    world.edit("evaluation", "chatTemplate", value=True)
+    with pytest.raises(BadInput, match=r"father.*its tokenizer has no chat template"):
+        father(world)
+
+
+# ---- groups
+
+
+@pytest.mark.parametrize(("by_size", "shares"), [(True, [0.75, 0.25]), (False, [0.5, 0.5])])
+def test_a_group_is_its_tasks_with_the_groups_weights(world: World, by_size: bool, shares: list[float]) -> None:
+    lines = (world.folder / "tasks" / "skill_b.jsonl").read_text().splitlines(keepends=True)
+    wanted = len((world.folder / "tasks" / "skill_a.jsonl").read_text().splitlines()) // 3
+    (world.folder / "tasks" / "skill_b.jsonl").write_text("".join(lines[:wanted]))
+    group = {
+        "group": "skills",
+        "task": list(SKILLS),
+        "aggregate_metric_list": [{"metric": "acc", "weight_by_size": by_size}],
+    }
+    (world.folder / "tasks" / "skills.yaml").write_text(yaml.safe_dump(group))
+    world.edit(
+        "evaluation",
+        "tasks",
+        value=[{"name": "skills", "weight": 2, "search": {"rows": 40}, "verdict": {"rows": 40}}],
+    )
+    score, answers = father(world)
+    assert [task.task for task in answers.tasks] == list(SKILLS)
+    assert answers.weights == pytest.approx([2 * share for share in shares], abs=0.01)
+    assert [len(task.values) for task in answers.tasks] == [30, 10]
+    means = [sum(task.values) / len(task.values) for task in answers.tasks]
+    assert score.score == pytest.approx(sum(m * s for m, s in zip(means, shares, strict=True)), abs=0.01)
+
+
+# ---- code
+
+
+def coded(world: World) -> None:
+    (world.folder / "tasks" / "helper.py").write_text("def text(doc):\n    return doc['text'] + ' please'\n")
+    path = world.folder / "tasks" / "skill_a.yaml"
+    path.write_text(path.read_text().replace("doc_to_text: text", "doc_to_text: !function helper.text"))
+
+
+def test_a_task_that_brings_code_is_refused_by_name_and_told_how_to_allow_it(world: World) -> None:
+    coded(world)
+    with pytest.raises(BadConfiguration, match=r"task skill_a: .*doc_to_text: !function.*allowCode"):
+        father(world)
+
+
+def test_code_runs_where_the_manifest_allows_it_by_name(world: World) -> None:
+    coded(world)
+    world.edit("evaluation", "allowCode", value=["skill_a"])
+    father(world)
+    assert sum(prompt.endswith(" please") for prompt in prompts(world)) == 64
+
+
+@pytest.mark.parametrize("asks", [{"unsafe_code": True}, {"dataset_kwargs": {"trust_remote_code": True}}])
+def test_running_what_a_model_answers_and_a_data_sets_code_are_refused_too(world: World, asks: Json) -> None:
+    change(world, "skill_b", **asks)
+    with pytest.raises(BadConfiguration, match=r"task skill_b: .*(unsafe_code|trust_remote_code).*allowCode"):
+        father(world)
+
+
+# ---- engines
+
+
+def test_a_model_that_lm_eval_loads_from_a_folder_answers_as_the_resident_one(world: World, tmp_path: Path) -> None:
+    _, resident = father(world)
+    world.edit("evaluation", "model", value="huggingface")  # lm-eval's other name of what `hf` is, taken as any engine
+    world.edit("evaluation", "modelArgs", value="dtype=bfloat16")
+    world.edit("store", "uri", value="other")
+    _, loaded = father(World(world.folder))
+    assert [task.values for task in loaded.tasks] == [task.values for task in resident.tasks]
+    assert loaded.env["model"] == "huggingface"
+
+
+def test_an_engine_that_lm_eval_does_not_know_is_named(world: World) -> None:
+    world.edit("evaluation", "model", value="warp")
+    with pytest.raises(BadConfiguration, match=r"spec.evaluation.model: lm-eval has no model 'warp'"):
+        father(world)
+
+
+# ---- lm-eval's own files
+
+
+def test_lm_evals_own_files_say_what_our_answers_say(world: World) -> None:
+    from datasets import load_dataset
+
+    score, answers = father(world)
+    (results,) = (world.store / "lm-eval").rglob("results_*.json")
+    told = json.loads(results.read_text())
+    for task in answers.tasks:
+        assert told["results"][task.task]["acc,none"] == pytest.approx(sum(task.values) / len(task.values))
+        assert told["n-samples"][task.task]["effective"] == len(task.values)
+        (samples,) = (world.store / "lm-eval").rglob(f"samples_{task.task}_*.jsonl")
+        rows = load_dataset("json", data_files=str(samples), split="train", cache_dir=str(world.folder / "cache"))
+        assert [row["acc"] for row in rows] == list(task.values)
+    assert score.recipe.startswith(told["model_name"])

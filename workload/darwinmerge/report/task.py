@@ -1,0 +1,36 @@
+"""The report, left in the store: after each generation, so that it can be read while the run still goes, and at the end.
+
+It is a view. What goes wrong in drawing it is told, and stops no run.
+"""
+
+from darwinmerge.errors import DarwinError, ExitCode
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.pipeline.claim import noted, recorded
+from darwinmerge.pipeline.place import Place
+from darwinmerge.pipeline.plan import Results
+from darwinmerge.pipeline.tasks import ReportSummary
+from darwinmerge.store import Ref, Store, layout
+
+
+def report(place: Place) -> tuple[ReportSummary, tuple[Ref, ...]]:
+    """Draw the report of what the store holds."""
+    experiment = noted(place.store)
+    return draw(experiment, recorded(experiment, place.store)[0], place.store), ()
+
+
+def draw(experiment: Experiment, results: Results, store: Store) -> ReportSummary:
+    """Draw the report of a run as far as it is.
+
+    Raises:
+        StoreUnreachable: another attempt may succeed.
+    """
+    try:
+        from darwinmerge.report.page import page
+
+        data = page(experiment, results, store).encode()
+        layout.replace_view(store, layout.REPORT, data)
+    except Exception as error:
+        if isinstance(error, DarwinError) and error.code == ExitCode.STORE_UNREACHABLE:
+            raise
+        return ReportSummary(bytes=0, problem=f"{type(error).__name__}: {error}"[:300])
+    return ReportSummary(bytes=len(data))
