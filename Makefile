@@ -34,7 +34,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 images load cluster-run crd lock clean
+.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 ablate images load cluster-run crd docs lock clean
 
 ##@ Use
 help: ## Show this list
@@ -79,6 +79,9 @@ bench-s3: setup ## Measure MRI and merge with parents in S3, about 2 minutes
 	$(BIN)/python benchmarks/s3.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
+ablate: setup ## Ablate the method on a small pair, about 15 minutes (PAIR, or $DARWIN_TEST_MATERIAL/parents/tiny-qwen35)
+	nice -n 10 $(BIN)/python benchmarks/ablate.py $(if $(PAIR),--parents $(PAIR))
+
 ##@ Kubernetes
 images: ## Build the worker's and the operator's image (TORCH_INDEX=..., BASE=..., VLLM=...: see the Dockerfiles)
 	$(BUILD_IMAGE) --file Dockerfile.operator --tag $(IMAGES)darwin-operator:$(TAG) .
@@ -106,6 +109,9 @@ crd: setup ## Write crds/ and the chart's copy anew from the resource's types
 	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
 	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/crds/
 
+docs: setup ## Write docs/manifest.md anew from the manifest's types
+	$(BIN)/python -m darwinmerge.experiment.manual docs/manifest.md
+
 lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest versions)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip --disable-pip-version-check -qq install uv==$(UV_VERSION)
@@ -113,7 +119,7 @@ lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest ve
 	$(COMPILE) --constraint build/lock/torch.txt $(if $(UPGRADE),--upgrade) --all-extras --group setup \
 		--output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --constraint build/lock/torch.txt --extra s3 --extra torch --extra eval \
-		--group build --output-file requirements.worker.lock pyproject.toml
+		--extra report --group build --output-file requirements.worker.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --extra operator --group build \
 		--output-file requirements.operator.lock pyproject.toml
 	rm -rf build/lock

@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = ROOT / "examples" / "smollm2-cluster.yaml"
 PARENTS = ROOT / "build" / "smollm2"
 ON_THIS_MACHINE = ROOT / "runs" / "smollm2"  # the store of `make run`
+REPORT = ROOT / "build" / "cluster-report.html"
 CHART = ROOT / "charts" / "darwin-operator"
 CRD = "darwinmerges.darwinmerge.io"
 ENDS = ("Complete", "Failed", "Stalled")
@@ -163,8 +164,11 @@ def run(given: argparse.Namespace, weed: Path, stay: contextlib.ExitStack) -> No
     cluster.do("kubectl", "describe", "darwinmerge", name)
 
     if end == "Complete":
-        say("its summary, from the bucket")
+        say("its report and its summary, from the bucket")
         store, prefix = parse(spec["store"]["uri"])
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_bytes(get(bucket, store, f"{prefix}/report.html"))
+        print(f"the report: {REPORT.relative_to(ROOT)}")
         print(get(bucket, store, f"{prefix}/summary.txt").decode())
         compare(bucket, json.loads(get(bucket, store, f"{prefix}/summary.json"))["child"])
     if given.keep:

@@ -100,6 +100,7 @@ def longest_status() -> Status:
                 **dict.fromkeys(("vsFather", "vsMother", "vsLinear"), versus),
             },
             "child": {"uri": uri, "recipe": digest, "weights": digest},
+            "report": uri,
             "summary": uri,
             "image": "x" * 512,
             "activeSeconds": 2**31,

@@ -1,7 +1,9 @@
 """A DarwinMerge that nothing disturbs: applied, carried out by the operator of the chart, and told."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from darwinmerge_operator.resource import GROUP
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import RUN_SECONDS, Operator, Run
-from tests.integration.conftest import World
+from tests.integration.conftest import World, darwin
 from tests.s3 import S3
 
 pytestmark = pytest.mark.cluster
@@ -71,6 +73,13 @@ def test_the_status_says_where_the_child_is(story: Story) -> None:
     assert story.run.read("summary.json")
 
 
+def test_its_report_is_drawn_after_the_generation_and_again_at_the_end(story: Story) -> None:
+    assert story.run.status()["report"] == story.run.document["spec"]["store"]["uri"] + "/report.html"
+    assert [job for job in story.jobs if "-report-" in job]
+    verdict = story.run.status()["verdict"]["label"]
+    assert verdict in story.run.read("report.html").decode()
+
+
 def test_every_task_was_one_job_and_none_is_left(story: Story) -> None:
     labels = [job["metadata"]["labels"] for job in story.jobs.values()]
     assert {label[f"{GROUP}/attempt"] for label in labels} == {"1"}
@@ -104,3 +113,22 @@ def test_no_secret_is_told(story: Story, parents_in_s3: S3) -> None:
     secret = parents_in_s3.keys["user"][1]
     told = [story.log, str(story.run.found()), str(story.run.events()), str(story.jobs)]
     assert not any(secret in one for one in told)
+
+
+def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machine(
+    story: Story, on_one_machine: World, tmp_path: Path
+) -> None:
+    known = story.run.stored()
+    longer = World(tmp_path / "longer")
+    shutil.copytree(on_one_machine.folder, longer.folder)
+    longer.edit("evolution", "steps", value=2)
+    here = darwin("run", longer.manifest)
+    assert here.returncode == 0, here.stderr
+
+    story.run.patch({"evolution": {"steps": 2}})
+    until(lambda: not story.run.condition("Complete"))
+    story.run.wait("Complete")
+    assert story.run.status()["progress"]["step"] == 2
+    assert story.run.lasting() == longer.objects()
+    lasting = {key for key in story.run.lasting() if not key.startswith("children/")}  # its card is written anew
+    assert {key: known[key] for key in known if key in lasting}.items() <= story.run.stored().items()

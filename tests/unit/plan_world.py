@@ -187,7 +187,7 @@ class World:
             case ScoreInputs() as inputs:
                 return self._score(inputs)
             case ReportInputs():
-                return ReportSummary(bytes=200_000)
+                return ReportSummary()
             case ExportInputs() as inputs:
                 recipe = self.recipe(inputs.genome, inputs.pins)
                 return ExportSummary(

@@ -153,10 +153,25 @@ def listed(bucket: str, prefix: str, **arguments: Any) -> Iterator[tuple[str, st
     Raises:
         DarwinError: see `named`.
     """
+    for page in _pages(bucket, prefix, **arguments):
+        yield from ((found["Key"], found["ETag"], found["Size"]) for found in page.get("Contents", ()))
+
+
+def folders(bucket: str, prefix: str) -> Iterator[str]:
+    """What keys under a prefix have before their next `/`, the prefix included, in the server's order.
+
+    Raises:
+        DarwinError: see `named`.
+    """
+    for page in _pages(bucket, prefix, Delimiter="/"):
+        yield from (found["Prefix"].removesuffix("/") for found in page.get("CommonPrefixes", ()))
+
+
+def _pages(bucket: str, prefix: str, **arguments: Any) -> Iterator[dict[str, Any]]:
     more: dict[str, str] = {}
     while True:
         page = call("list_objects_v2", bucket, prefix, Prefix=prefix, **arguments, **more)
-        yield from ((found["Key"], found["ETag"], found["Size"]) for found in page.get("Contents", ()))
+        yield page
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}

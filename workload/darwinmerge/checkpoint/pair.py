@@ -87,16 +87,16 @@ def _head(folder: ModelFolder) -> str:
 def _repeats_embedding(folder: ModelFolder, head: str) -> bool:
     for name in filter(is_embedding, folder.tensors):
         a, b = folder.info(head), folder.info(name)
-        if (a.dtype, a.shape) == (b.dtype, b.shape) and _same(folder, head, name):
+        alike = (a.dtype, a.shape) == (b.dtype, b.shape)
+        if alike and same(folder.elements(head), folder.elements(name), threads(folder)):
             return True
     return False
 
 
-def _same(folder: ModelFolder, one: str, other: str) -> bool:
+def same(a: Elements, b: Elements, threads: int) -> bool:
     """Whether two tensors of one size have the same bytes; read in blocks, up to the first that differs."""
-    a, b = folder.elements(one), folder.elements(other)
     jobs = (partial(_same_part, a, b, part) for part in blocks(a, b))
-    return all(in_order(jobs, threads(folder)))
+    return all(in_order(jobs, threads))
 
 
 def _same_part(a: Elements, b: Elements, part: slice) -> bool:

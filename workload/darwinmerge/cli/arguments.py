@@ -54,7 +54,9 @@ def experiment_at(run: str) -> Experiment:
         return experiment_of(load(Path(run)), Path(run).parent)
     if "://" not in run and not Path(run).is_dir():
         raise BadConfiguration(f"{run}: neither a manifest (.yaml) nor the store of a run")
-    return noted(open_store(run))
+    found = noted(open_store(run))
+    here = run if "://" in run else str(Path(run).resolve())  # it may have been copied, or fetched from a cluster
+    return found.model_copy(update={"where": found.where.model_copy(update={"store": here})})
 
 
 def takes_orders(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,11 +6,13 @@ import yaml
 
 from darwinmerge.checkpoint.folder import ModelFolder, local_path
 from darwinmerge.errors import BadConfiguration, BadInput
-from darwinmerge.evaluation.statistics import detectable
+from darwinmerge.evaluation.statistics import detectable, rows_needed
 from darwinmerge.experiment.experiment import Experiment, evaluation_questions
+from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.experiment.types import Frozen
 
 CHANGED = 0.25  # share of questions that a child answers otherwise than its parent; what `detectable` assumes
+POWERS = (0.8, 0.9)
 
 
 class ParentEstimate(Frozen):
@@ -36,6 +38,10 @@ class Estimate(Frozen):
     detectable: float | None
     """The smallest difference of the weighted mean that the verdict sees with 80 % power, if a quarter of the
     questions change."""
+    min_difference: float
+    """The smallest difference that matters, as the manifest has it."""
+    needed_rows: tuple[int, int] | None
+    """Verdict rows with which that difference would be seen with 80 and with 90 % power."""
     warnings: tuple[str, ...]
 
 
@@ -46,13 +52,15 @@ def estimate(experiment: Experiment) -> Estimate:
     known = [n for n in rows if isinstance(n, int)]
     counted = len(known) == len(rows)
     weights = [task.weight for task in evaluation.tasks]
-    warnings = []
-    for task in evaluation.tasks:
-        if "test" in task.search.splits or (task.verdict.split and task.verdict.split in task.search.splits):
-            warnings.append(
-                f"task {task.name}: the search uses rows of a test split; the verdict's rows are kept out of it, but "
-                "scores are not comparable with published ones"
-            )
+    smallest = evaluation.min_difference
+    seen = detectable(known, weights, evaluation.alpha, CHANGED) if counted else None
+    needed = [rows_needed(smallest, known, weights, evaluation.alpha, CHANGED, p) for p in POWERS] if counted else None
+    warnings = [warning for task in evaluation.tasks for warning in _of_splits(task)]
+    if seen is not None and needed and seen > smallest:
+        warnings.append(
+            f"the verdict is too small for a difference of {smallest:g} (spec.evaluation.minDifference): it takes "
+            f"{needed[0]:,} verdict rows to see one with 80 % power, {needed[1]:,} with 90 %; there are {sum(known):,}"
+        )
     warnings += _of_folder(experiment)
     father, mother = _parent(experiment.where.father), _parent(experiment.where.mother)
     if father.tensors and mother.tensors and father.tensors != mother.tensors:
@@ -65,9 +73,27 @@ def estimate(experiment: Experiment) -> Estimate:
         candidates=evolution.steps * evolution.candidates,
         questions=evaluation_questions(evaluation, evolution.steps, evolution.candidates),
         verdict_rows=sum(known) if counted else None,
-        detectable=round(detectable(known, weights, evaluation.alpha, CHANGED), 4) if counted else None,
+        detectable=None if seen is None else round(seen, 4),
+        min_difference=smallest,
+        needed_rows=(needed[0], needed[1]) if needed else None,
         warnings=tuple(warnings),
     )
+
+
+def _of_splits(task: BenchmarkTask) -> list[str]:
+    """What is to be said of a task whose manifest names splits."""
+    found = []
+    if "test" in task.search.splits:
+        found.append(
+            f"task {task.name}: the search uses rows of a test split; scores are not comparable with published ones"
+        )
+    judged = task.verdict.split or ("test" if "test" in task.search.splits else "")  # the default, where it's known
+    if judged in task.search.splits:
+        found.append(
+            f"task {task.name}: the verdict's rows come from a split of the search, {judged}; they are kept out of the "
+            "search, but a verdict on a split of its own says more"
+        )
+    return found
 
 
 def _of_folder(experiment: Experiment) -> list[str]:
@@ -90,7 +116,7 @@ def _of_folder(experiment: Experiment) -> list[str]:
         if config.get("test_split") and not splits:
             found.append(
                 f"task {config['task']}: it has one split, {config['test_split']}, which search and verdict divide; "
-                "scores are not comparable with published ones"
+                "scores are not comparable with published ones, and a verdict on a split of its own says more"
             )
     return found
 

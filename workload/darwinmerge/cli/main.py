@@ -13,25 +13,29 @@ import click
 from darwinmerge import __version__
 from darwinmerge.errors import DarwinError, ExitCode
 
-COMMANDS = (
-    "validate",
-    "run",
-    "mri",
-    "merge",
-    "health",
-    "work",
-    "recall",
-)  # each the function of its name in the module of its name
+COMMANDS = {  # by what they are about; each the function of its name in the module of its name
+    "An experiment": ("init", "validate", "run", "resume"),
+    "Its runs": ("ls", "show", "report", "gc"),
+    "Models, by hand": ("mri", "merge", "health", "verify"),
+    "In a pod": ("work", "recall"),
+}
 
 EXAMPLES = """
 \b
 Examples:
-  darwin validate -f merge.yaml      check a manifest, see what it costs and what it can show
+  darwin init --father A --mother B --task arc_challenge:acc_norm    write merge.yaml, commented
+  darwin validate -f merge.yaml      check it, see what it costs and what it can show
   darwin run merge.yaml              run it on this machine; the same command goes on after any stop
   darwin run merge.yaml --workers 2  the same result, faster
+  darwin ls                          the runs below this folder, and how far they are
+  darwin show runs/merge             one of them: scores, best genome, verdict
+  darwin resume runs/merge --steps 20    more generations, from its store alone
+  darwin report runs/merge           all of it as one page
+  darwin gc runs/merge               what nobody needs any more of it
   darwin mri A B                     where two models differ, tensor by tensor
   darwin merge --father A --mother B --genome ratio=0.5 -o child
   darwin health child A B            a child's layers beside its parents'
+  darwin verify child                is it what its record says, bit for bit?
 """
 
 
@@ -40,11 +44,18 @@ class Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Subcommands in the order of their use."""
-        return list(COMMANDS)
+        return [name for names in COMMANDS.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Subcommands under what they are about, a sentence each."""
+        for title, names in COMMANDS.items():
+            with formatter.section(title):
+                commands = [(name, self.get_command(ctx, name)) for name in names]
+                formatter.write_dl([(name, command.get_short_help_str(150)) for name, command in commands if command])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The subcommand `cmd_name`, or None."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = getattr(import_module(f"darwinmerge.cli.{cmd_name}"), cmd_name)
         return command

@@ -19,6 +19,7 @@ from darwinmerge.experiment.manifest import Spec, parse_size
 from darwinmerge.merge.overrides import Override, Overrides, overridden
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe
 from darwinmerge.mri.table import TensorRow, require_finite, table_digest
+from darwinmerge.publish.record import Origin, record_file
 from darwinmerge.search.genome import GENES, INERT, Genome
 
 EPILOG = """
@@ -46,7 +47,7 @@ A recipe file overrides ratios and densities; the first fit wins:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the child; it must not exist.")
 @click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A YAML file with overrides.")
 @click.option("--plan", "plan_only", is_flag=True, help="Print what would become of each tensor; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="With --plan: as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @takes_settings
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def merge(
@@ -83,7 +84,11 @@ def merge(
     if output is None:
         _print_plan(rows, recipe, as_json)
         return
-    _write(output, recipe, parents, (genome, mixing, table_digest(rows)), spec, err)
+    origin = Origin(genome=genome, mixing=mixing, table=table_digest(rows), mri=spec.mri, overrides=overrides)
+    _write(output, recipe, parents, origin, spec, err)
+    if as_json:
+        click.echo(json.dumps({"child": str(output), "recipe": recipe.id, "accounts": recipe.accounts()}, indent=1))
+        return
     accounts = ", ".join(f"{count} {name}" for name, count in recipe.accounts().items())
     click.echo(f"{output}: {accounts}; recipe {recipe.id}")
 
@@ -156,12 +161,11 @@ def _write(
     output: Path,
     recipe: Recipe,
     parents: tuple[ModelFolder, ModelFolder],
-    told: tuple[Genome, Mixing, str],
+    origin: Origin,
     spec: Spec,
     err: Console,
 ) -> None:
     """Write beside the output and rename, so that it is never half a model."""
-    from darwinmerge.publish.record import record_file
     from darwinmerge.publish.write import write_child
     from darwinmerge.store import FileStore
 
@@ -169,7 +173,7 @@ def _write(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with writing(err) as tell:
-            limit, record = parse_size(spec.output.max_shard_size), record_file(recipe, parents, told)
+            limit, record = parse_size(spec.output.max_shard_size), record_file(recipe, parents, origin)
             write_child(FileStore(partial), "", recipe, parents, limit, tell, record)
         shutil.rmtree(partial / ".partial", ignore_errors=True)
         if output.exists():

@@ -1,6 +1,10 @@
 """`darwin run`: the whole experiment on this machine."""
 
+import json
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -31,26 +35,47 @@ Stopping loses nothing: Ctrl-C, a crash or a power cut, then the same command go
 """
 
 
+MEANS = (
+    click.option(
+        "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes, a model each."
+    ),
+    click.option("--device", help="Where models run: cpu (a new run's default), cuda, cuda:1, mps."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done next, and do nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout; progress goes to stderr."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
+
+
+def takes_means(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the arguments of `carry_out`, the experiment left out."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(MEANS), command)
+
+
 @click.command(epilog=EPILOG)
 @takes_manifest
-@click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes, a model each."
-)
-@click.option("--device", default="cpu", show_default=True, help="Where models run: cpu, cuda, cuda:1, mps.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done next, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout; progress goes to stderr.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def run(path: Path, workers: int, device: str, dry_run: bool, as_json: bool, debug: bool) -> None:
+@takes_means
+def run(path: Path, workers: int, device: str | None, dry_run: bool, as_json: bool, debug: bool) -> None:
     """Run an experiment to its verdict, on this machine, with no cluster.
 
     FILE is a DarwinMerge manifest; paths in it are relative to its folder. Everything lands in the store that it
     names, which is also what a later run goes on from. Exit codes: 0 the run is complete, whatever the verdict;
     1 it ended without a child; 65, 78 a person must act; 75 stopped, goes on with the same command.
     """
-    experiment = experiment_of(load(path), path.parent, device)
+    carry_out(experiment_of(load(path), path.parent), workers, device, dry_run, as_json)
+
+
+def carry_out(experiment: Experiment, workers: int, device: str | None, dry_run: bool, as_json: bool) -> None:
+    """Run an experiment from what its store has to its outcome, or say what would be done; ends the process.
+
+    Raises:
+        DarwinError: it can't go on without a person, or was stopped.
+    """
+    if device:
+        where = experiment.where.model_copy(update={"device": device})
+        experiment = experiment.model_copy(update={"where": where})
     require_places(experiment)
     if dry_run:
-        click.echo(_dry(path, experiment))
+        click.echo(_dry(experiment, as_json))
         return
     from darwinmerge.report.table import keep, render
 
@@ -66,11 +91,18 @@ def run(path: Path, workers: int, device: str, dry_run: bool, as_json: bool, deb
     raise SystemExit(ExitCode.OK if outcome.kind == "Complete" else ExitCode.FAILED)
 
 
-def _dry(path: Path, experiment: Experiment) -> str:
+def _dry(experiment: Experiment, as_json: bool) -> str:
     store = open_store(experiment.where.store)
     results, _ = held(experiment, store)
-    now = plan(experiment, results)
-    lines = [text(path, estimate(experiment)), f"  store       {store.uri}: {len(results)} results"]
+    now, cost = plan(experiment, results), estimate(experiment)
+    following = [title(task, experiment) for task in now.ready]
+    if as_json:
+        told = {"store": store.uri, "results": len(results), "next": following}
+        outcome = now.outcome.model_dump(mode="json", by_alias=True) if now.outcome else None
+        return json.dumps(
+            {"estimate": cost.model_dump(mode="json", by_alias=True), **told, "outcome": outcome}, indent=1
+        )
+    lines = [text(experiment.name, cost), f"  store       {store.uri}: {len(results)} results"]
     if now.outcome:
         return "\n".join([*lines, f"  finished    {now.outcome.kind}: {now.outcome.reason}"])
-    return "\n".join(lines + [f"  next        {title(task, experiment)}" for task in now.ready])
+    return "\n".join(lines + [f"  next        {what}" for what in following])

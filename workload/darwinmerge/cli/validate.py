@@ -31,11 +31,12 @@ def validate(path: Path, cluster: bool, as_json: bool, debug: bool) -> None:
     number of candidates and questions, and the smallest difference that the verdict can detect. With --cluster
     what an API server would refuse is refused too: places that no Pod reaches, mistakes in spec.cluster.
     """
-    found = estimate(experiment_of(load(path, _model(cluster)), path.parent))
-    click.echo(found.model_dump_json(by_alias=True, indent=2) if as_json else text(path, found))
+    found = estimate(experiment_of(load(path, model_of(cluster)), path.parent))
+    click.echo(found.model_dump_json(by_alias=True, indent=2) if as_json else text(str(path), found))
 
 
-def _model(cluster: bool) -> type[Manifest]:
+def model_of(cluster: bool) -> type[Manifest]:
+    """What a manifest is checked against: the engine's type, or the resource's, which asks for more."""
     if not cluster:
         return Manifest
     from darwinmerge_operator.resource import DarwinMerge  # the one place that knows of it: a check, no engine
@@ -43,7 +44,7 @@ def _model(cluster: bool) -> type[Manifest]:
     return DarwinMerge
 
 
-def text(path: Path, found: Estimate) -> str:
+def text(what: str, found: Estimate) -> str:
     """An estimate as lines for a person."""
     unknown = "depends on the data set; give `rows` under search and verdict to know"
     questions = f"{found.questions:,}" if found.questions is not None else unknown
@@ -55,13 +56,18 @@ def text(path: Path, found: Estimate) -> str:
             f"if {CHANGED:.0%} of the answers change)"
         )
     lines = [
-        f"{path}: valid",
+        f"{what}: valid",
         f"  father      {_parent(found.father)}",
         f"  mother      {_parent(found.mother)}",
         f"  candidates  {found.candidates} in {found.generations} generations",
         f"  questions   {questions}",
         f"  verdict     {'sees ' if found.detectable is not None else ''}{sees}",
     ]
+    if found.needed_rows:
+        likely, surely = found.needed_rows
+        lines.append(
+            f"  needs       {likely:,} verdict questions to see {found.min_difference:g}, {surely:,} with 90 % power"
+        )
     return "\n".join(lines + [f"  warning: {warning}" for warning in found.warnings])
 
 

@@ -8,6 +8,7 @@ as its negative: that is the null hypothesis, and the test draws from it.
 import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,19 +84,48 @@ def mcnemar(one: Values, other: Values) -> tuple[int, int, float]:
     return wins, losses, rounded(min(1.0, 2 * tail))
 
 
-def detectable(rows: Sequence[int], weights: Sequence[float], alpha: float, changed: float = 0.25) -> float:
-    """The smallest difference D that the verdict sees with 80 % power, if `changed` of all questions change.
+def detectable(
+    rows: Sequence[int], weights: Sequence[float], alpha: float, changed: float = 0.25, power: float = 0.8
+) -> float:
+    """The smallest difference D that the verdict sees with so much power, if `changed` of all questions change.
 
-    Normal approximation: D = (z(1 - alpha/2) + z(0.8)) x standard error.
+    Normal approximation: D = (z(1 - alpha/2) + z(power)) x standard error.
     """
     share = [w / math.fsum(weights) for w in weights]
     error = math.sqrt(math.fsum(s * s * changed / n for s, n in zip(share, rows, strict=True)))
-    return (_normal_quantile(1 - alpha / 2) + _normal_quantile(0.8)) * error
+    return (_normal_quantile(1 - alpha / 2) + _normal_quantile(power)) * error
+
+
+def rows_needed(
+    difference: float,
+    rows: Sequence[int],
+    weights: Sequence[float],
+    alpha: float,
+    changed: float = 0.25,
+    power: float = 0.8,
+) -> int:
+    """Questions in all, divided among the tasks as `rows` are, with which `difference` would be `detectable`.
+
+    D falls with the square root of the number of questions.
+    """
+    seen = detectable(rows, weights, alpha, changed, power)
+    return math.ceil(rounded(sum(rows) * (seen / difference) ** 2))
+
+
+def foreseen_power(differences: Sequence[Values], weights: Sequence[float], rows: Sequence[int], alpha: float) -> float:
+    """The chance that a verdict of `rows` new questions a task finds the difference that `differences` show.
+
+    Normal approximation. Rows that chose the child flatter it, so that less will be found than they foresee.
+    """
+    share = [w / math.fsum(weights) for w in weights]
+    error = math.sqrt(math.fsum(s * s * float(np.var(v)) / n for s, v, n in zip(share, differences, rows, strict=True)))
+    difference = abs(weighted_mean(differences, weights))
+    if error == 0:
+        return float(difference > 0)
+    return NormalDist().cdf(difference / error - _normal_quantile(1 - alpha / 2))
 
 
 def _normal_quantile(p: float) -> float:
-    from statistics import NormalDist
-
     return NormalDist().inv_cdf(p)
 
 

@@ -64,7 +64,8 @@ def science_of(spec: Spec) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(canonical(spec))  # defaults left out: a newer version's settings change nothing
     for place in ("parents", "store", "cluster"):
         data.pop(place, None)
-    for section, field in (("evolution", "steps"), ("evaluation", "taskFolder"), ("output", "uri")):
+    apart = {"evolution": ["steps"], "evaluation": ["taskFolder", "minDifference"], "output": ["uri"]}
+    for section, field in ((section, field) for section, fields in apart.items() for field in fields):
         data.get(section, {}).pop(field, None)
     return {section: settings for section, settings in data.items() if settings != {}}
 

@@ -10,6 +10,7 @@ from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline.tasks import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
 from darwinmerge.publish.place import standing
 from darwinmerge.store import Store, damaged, fetch_model, layout
+from darwinmerge.uri import file_path
 
 
 class Claim(Frozen):
@@ -54,7 +55,7 @@ def _note(experiment: Experiment, store: Store) -> None:
 
 
 def noted(store: Store) -> Experiment:
-    """The experiment of a store, as it was last run.
+    """The experiment of a store, as it was last run; of a store that was moved or copied since, this one's.
 
     Raises:
         BadConfiguration: no experiment is there, or none that this version has run.
@@ -63,7 +64,11 @@ def noted(store: Store) -> Experiment:
         raise BadConfiguration(f"store {store.uri} holds no experiment; name a manifest, or the store of a run")
     if store.head(layout.RUN) is None:
         raise BadConfiguration(f"store {store.uri} has no {layout.RUN}: an older version ran it; name its manifest")
-    return fetch_model(store, layout.RUN, Experiment)
+    experiment = fetch_model(store, layout.RUN, Experiment)
+    here = str(file_path(store.uri) or store.uri)
+    if experiment.where.store in (here, store.uri):
+        return experiment
+    return experiment.model_copy(update={"where": experiment.where.model_copy(update={"store": here})})
 
 
 def held(experiment: Experiment, store: Store) -> Claimed:

@@ -315,6 +315,7 @@ class _Walker:
                     scores={name: summary.answers for name, summary in seen.verdicts.items()},
                     terms=terms_of(spec),
                     candidates=sum(len(generation.results) for generation in seen.generations),
+                    finalists=len(seen.finalists),
                     destination=digest(self.x.where.output) if self.x.where.output else "",
                 ),
                 PublishSummary,

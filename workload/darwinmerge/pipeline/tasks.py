@@ -250,10 +250,9 @@ class ScoreSummary(Frozen):
 
 
 class ReportSummary(Frozen):
-    """The report, which stands at one place and is made anew each time."""
+    """The report is drawn; it stands at one place and holds times, so that no two are alike."""
 
     stage: Literal["report"] = "report"
-    bytes: int
     problem: str = ""  # why there is none; a run doesn't stop for its report
 
 
@@ -327,6 +326,7 @@ class PublishInputs(Frozen):
     scores: dict[str, str]  # digests of answers on verdict rows: child, father, mother, linear
     terms: Terms
     candidates: int  # children that the search tried
+    finalists: int  # of them, asked fresh rows too; 0: the best on search rows was chosen at once
     destination: str  # digest of the URI, if any: publishing is the one stage that is about a place
 
 

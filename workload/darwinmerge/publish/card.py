@@ -1,40 +1,256 @@
-"""The child's model card, README.md, in the hub's conventions: what it is, and what is known about how good it is."""
+"""The child's model card, README.md, in the hub's conventions: what it is, and what is known about how good it is.
 
+It is a function of the child, its verdict and what the parents' folders tell of themselves, so that making it again
+gives the same text. What others wrote (names, licences, splits) goes into the head as YAML's writer quotes it, and into
+the text as code, so that it can't be taken for anything but itself.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import yaml
 
-from darwinmerge.pipeline.tasks import Comparison, HealthSummary, VerdictSummary
+from darwinmerge.canonical import rounded
+from darwinmerge.evaluation.answers import Answers, TaskAnswers
+from darwinmerge.evaluation.rows import Row, RowSets, TaskRows
+from darwinmerge.evaluation.statistics import bootstrap_interval, weighted_mean
+from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.pipeline.tasks import Comparison, PublishInputs
+from darwinmerge.publish.lineage import Ancestor, Licence
 from darwinmerge.publish.record import Record
 from darwinmerge.report.lines import sentence
 
+HARNESS = "https://github.com/EleutherAI/lm-evaluation-harness"
+MODELS = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child"}
+OPENINGS = {"ChildBeatsBoth": "This child beats both its parents", "Worse": "This child is no improvement"}
+OPENING = "This child has not been shown to beat both its parents"
 
-def card(title: str, record: Record, verdict: VerdictSummary, health: HealthSummary) -> str:
-    """The text of README.md; the same for the same child and verdict."""
-    head = yaml.safe_dump({"library_name": "transformers", "tags": ["merge", "darwin"]}, sort_keys=False)
-    genes = ", ".join(f"{name} {value:g}" for name, value in record.genome.model_dump().items())
-    accounts = ", ".join(f"{count} {name}" for name, count in record.accounts.items())
-    flagged = f" ({', '.join(health.flagged)})" if health.flagged else ""
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a card tells."""
+
+    inputs: PublishInputs
+    record: Record
+    parents: tuple[Ancestor, Ancestor]
+    rows: RowSets
+    answers: Mapping[str, Answers]  # on verdict rows, by model
+
+    def tasks(self) -> list[tuple[BenchmarkTask, TaskRows, TaskAnswers]]:
+        """What each task was asked, and what the child answered."""
+        wanted = {task.name: task for task in self.inputs.terms.tasks}
+        pairs = zip(self.rows.tasks, self.answers["child"].tasks, strict=True)
+        return [(wanted[rows.group or rows.task], rows, answers) for rows, answers in pairs]
+
+
+def card(found: Findings) -> str:
+    """The text of README.md."""
+    verdict = found.inputs.verdict
+    opening = OPENINGS.get(verdict.label, OPENING)
     return f"""---
-{head}---
-# {title}
+{yaml.safe_dump(_head(found), sort_keys=False, allow_unicode=True)}---
+# {found.inputs.title}
+
+> **{opening}.** On {verdict.n} questions that the search never saw, {sentence(verdict)}.
 
 A merge of two fine-tunes of one base, found by diagnostic-guided evolution (Darwin V5's method).
 
-**On questions that the search never saw, {sentence(verdict)}.** \
-{verdict.n} questions, two-sided sign-flip test at level {verdict.alpha:g}, \
-look {verdict.looks} at these questions.
+## How good it is
 
-| child against | difference | interval | p | |
-|---|---|---|---|---|
-{_line("father", verdict.vs_father)}
-{_line("mother", verdict.vs_mother)}
-{_line("plain average of both", verdict.vs_linear)}
+{_scores(found)}
 
-- Genome: {genes}; mask seed {record.recipe.seed}, density {record.recipe.density:g}.
-- Tensors: {accounts}.
-- Health check: {health.status}{flagged}.
-- `darwin.json` records parents (SHA-256) and recipe: from them the same weights can be computed, bit for bit.
+In brackets: 95 % intervals (bootstrap over questions). The difference of two models on the same questions says more:
+
+{_comparisons(found)}
+
+Two-sided sign-flip test at level {verdict.alpha:g}, intervals of {100 * (1 - verdict.alpha):.4g} %; look \
+{verdict.looks} at these questions.
+
+## What was asked
+
+{_questions(found)}
+
+{_search(found)} Rows that ask the same, or belong together, are on one side. {_terms(found)}
+
+## What it is made of
+
+{_parents(found)}
+
+{_making(found)}
+
+## Proof
+
+The same parents and `darwin.json` give the same weights, bit for bit, on any machine. This hashes child and parents, \
+diagnoses the parents again, merges again, and compares:
+
+```sh
+darwin verify CHILD --father FATHER --mother MOTHER    # folders or s3:// prefixes
+```
+
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("CHILD", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("CHILD")
+```
+
+```sh
+vllm serve CHILD
+```
+
+## Licence
+
+{_licence(found)}
 """
 
 
-def _line(name: str, c: Comparison) -> str:
-    return f"| {name} | {c.difference:+.3f} | {c.low:+.3f} to {c.high:+.3f} | {c.p:.2g} | {c.result} |"
+def _head(found: Findings) -> dict[str, Any]:
+    father, mother = found.parents
+    languages = [language for language in father.languages if language in mother.languages]
+    return {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["merge", "darwin"],
+        "base_model": [father.name, mother.name],
+        "base_model_relation": "merge",
+        **_licence_head(_shared(father.licence, mother.licence)),
+        **({"language": languages} if languages else {}),
+        "model-index": [{"name": found.inputs.title, "results": [_result(found, *task) for task in found.tasks()]}],
+    }
+
+
+def _licence_head(licence: Licence | None) -> dict[str, str]:
+    if licence is None:
+        return {"license": "other", "license_name": "see-its-parents"}
+    told = {"license": licence.id, "license_name": licence.name, "license_link": licence.link}
+    return {key: text for key, text in told.items() if text}
+
+
+def _result(found: Findings, wanted: BenchmarkTask, rows: TaskRows, answers: TaskAnswers) -> dict[str, Any]:
+    name = answers.metric.partition(",")[0]
+    metric = {"type": name, "name": answers.metric, "value": _mean(answers), "verified": False}
+    asked = {"rows": len(answers.values), "num_fewshot": wanted.num_fewshot}
+    version = found.answers["child"].env["lm_eval"]
+    return {
+        "task": {"type": "text-generation", "name": "Text Generation"},
+        "dataset": {"type": rows.task, "name": rows.task, "split": "+".join(_splits(rows.verdict)), "args": asked},
+        "metrics": [metric],
+        "source": {"name": f"lm-evaluation-harness {version}", "url": HARNESS},
+    }
+
+
+def _scores(found: Findings) -> str:
+    lines = [["task", "rows", *MODELS.values()]]
+    for number, (_, rows, answers) in enumerate(found.tasks()):
+        cells = [_cell(found.answers[model].tasks[number]) for model in MODELS]
+        lines.append([_code(rows.task), str(len(answers.values)), *cells])
+    means = [weighted_mean(found.answers[model].oriented(), found.answers[model].weights) for model in MODELS]
+    lines.append(["weighted mean", str(found.inputs.verdict.n), *(f"{mean:.3f}" for mean in means)])
+    return _table(lines)
+
+
+def _cell(answers: TaskAnswers) -> str:
+    low, high = bootstrap_interval([np.array(answers.values)], [1.0], 0.05, 0)
+    return f"{_mean(answers):.3f} ({low:.3f} to {high:.3f})"
+
+
+def _mean(answers: TaskAnswers) -> float:
+    return rounded(float(np.mean(answers.values)))
+
+
+def _comparisons(found: Findings) -> str:
+    verdict = found.inputs.verdict
+    versus = (verdict.vs_father, verdict.vs_mother, verdict.vs_linear)
+    lines = [["child against", "difference", "interval", "p", ""]]
+    return _table(lines + [_comparison(name, c) for name, c in zip(MODELS.values(), versus, strict=False)])
+
+
+def _comparison(name: str, c: Comparison) -> list[str]:
+    return [name, f"{c.difference:+.3f}", f"{c.low:+.3f} to {c.high:+.3f}", f"{c.p:.2g}", c.result]
+
+
+def _search(found: Findings) -> str:
+    tried, finalists = found.inputs.candidates, found.inputs.finalists
+    again = f"the best {finalists} of them were asked the fresh rows too, and this one is the best on both"
+    return f"The search tried {tried} children, on its own rows only; {again if finalists else 'this one is the best'}."
+
+
+def _questions(found: Findings) -> str:
+    lines = [["task", "metric", "weight", "examples", "the search saw", "the finalists too", "the verdict"]]
+    for wanted, rows, answers in found.tasks():
+        fresh = rows.fresh if found.inputs.finalists else ()
+        sets = (_asked(chosen) for chosen in (rows.search, fresh, rows.verdict))
+        told = [_code(answers.metric), f"{answers.weight:g}", str(wanted.num_fewshot)]
+        lines.append([_code(rows.task), *told, *sets])
+    return _table(lines)
+
+
+def _asked(rows: Sequence[Row]) -> str:
+    return f"{len(rows)} of {', '.join(map(_code, _splits(rows)))}" if rows else "none"
+
+
+def _splits(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.split for row in rows})
+
+
+def _terms(found: Findings) -> str:
+    env, terms = found.answers["child"].env, found.inputs.terms
+    template = "with" if terms.chat_template else "without"
+    return (
+        f"Measured with lm-eval {env['lm_eval']} ({terms.model}), transformers {env['transformers']} and torch "
+        f"{env['torch']} on {env['device']} ({env['hardware']}), dtype {terms.dtype}, batch size {terms.batch_size}, "
+        f"{template} a chat template."
+    )
+
+
+def _parents(found: Findings) -> str:
+    lines = [["", "model", "pin (SHA-256 of its files)", "licence", "says it is made from"]]
+    pins = (found.record.pins.father, found.record.pins.mother)
+    for who, parent, pin in zip(MODELS.values(), found.parents, pins, strict=False):
+        lines.append([who, _code(parent.name), _code(pin), _code(parent.licence.id), _code(parent.base)])
+    return _table(lines)
+
+
+def _making(found: Findings) -> str:
+    record, health = found.record, found.inputs.health
+    genes = ", ".join(f"{name} {value:g}" for name, value in record.genome.model_dump().items())
+    accounts = ", ".join(f"{count} {name}" for name, count in record.accounts.items())
+    flagged = f" ({', '.join(map(_code, health.flagged))})" if health.flagged else ""
+    return f"""- Genome: {genes}; {record.mixing.merge.method}, MRI weight {record.mixing.mri_weight:g}, mask seed \
+{record.recipe.seed}, density {record.recipe.density:g}.
+- Tensors: {accounts}; config and tokenizer are Father's.
+- Health check, layer by layer beside both parents: {health.status}{flagged}.
+- Recipe {_code(record.recipe_id)}, made by Darwin {record.version}."""
+
+
+def _licence(found: Findings) -> str:
+    father, mother = (parent.licence for parent in found.parents)
+    both = _shared(father, mother)
+    if both:
+        return f"Both parents are under {_code(both.name or both.id)}, and so is this child."
+    each = ", ".join(f"{who}'s {_code(one.name or one.id)}" for who, one in (("Father", father), ("Mother", mother)))
+    return (
+        f"The parents' licences are not known to be one: {each}. What that means for their child is not decided here."
+    )
+
+
+def _shared(one: Licence, other: Licence) -> Licence | None:
+    """The licence of both, if it is known to be one."""
+    known = one.id not in ("", "unknown") and (one.id != "other" or one.name)
+    return one if known and one == other else None
+
+
+def _code(text: str) -> str:
+    """Text of others, as code: nothing in it is markup, nor ends its cell or its line."""
+    plain = re.sub(r"[`|\s]+", " ", text).strip()[:100]
+    return f"`{plain}`" if plain else "-"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])

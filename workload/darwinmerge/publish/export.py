@@ -5,7 +5,7 @@ from darwinmerge.checkpoint.folder import INDEX
 from darwinmerge.experiment.manifest import parse_size
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import ExportInputs, ExportSummary
-from darwinmerge.publish.record import Record, record_file
+from darwinmerge.publish.record import Origin, Record, record_file
 from darwinmerge.publish.write import write_child
 from darwinmerge.store import Ref, fetch_model, layout, stored_ref
 
@@ -15,7 +15,9 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
     recipe = place.child(inputs.genome, inputs.table, inputs.pins, inputs.mixing, seed)
     folder = layout.child(recipe.id)
     parents, limit = place.pinned(inputs.pins), parse_size(inputs.max_shard_size)
-    record = record_file(recipe, parents, (inputs.genome, inputs.mixing, inputs.table))
+    mri = inputs.mri.model_copy(update={"weight": inputs.mixing.mri_weight})
+    origin = Origin(genome=inputs.genome, mixing=inputs.mixing, table=inputs.table, mri=mri)
+    record = record_file(recipe, parents, origin)
     files, total = write_child(place.store, folder, recipe, parents, limit, place.step, record)
     summary = ExportSummary(
         recipe=recipe.id,

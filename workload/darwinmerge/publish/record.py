@@ -6,7 +6,10 @@ from importlib import metadata
 
 from darwinmerge import __version__
 from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.errors import BadInput
+from darwinmerge.experiment.manifest import Mri
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.merge.overrides import Override
 from darwinmerge.merge.recipe import Account, Mixing, Pins, Recipe
 from darwinmerge.search.genome import Genome
 from darwinmerge.store import layout
@@ -14,16 +17,23 @@ from darwinmerge.store import layout
 RecordFile = tuple[str, Callable[[dict[str, str]], bytes]]  # a file's name, and its content from the weights' SHA-256
 
 
-class Record(Frozen):
+class Origin(Frozen):
+    """What a recipe comes from, besides the parents."""
+
+    genome: Genome
+    mixing: Mixing
+    table: str  # digest of the MRI table
+    mri: Mri | None = None  # the settings it was made with; None: an older version didn't note them
+    overrides: tuple[Override, ...] = ()  # by hand
+
+
+class Record(Origin):
     """What a child is made of; times and places stand in `darwin-run.json`."""
 
     format: int = 1
     father: dict[str, str]  # SHA-256 of each file of the parents
     mother: dict[str, str]
     pins: Pins
-    genome: Genome
-    mixing: Mixing
-    table: str  # digest of the MRI table
     recipe: Recipe
     recipe_id: str  # SHA-256 of the recipe
     accounts: dict[Account, int]
@@ -31,22 +41,16 @@ class Record(Frozen):
     version: str  # of Darwin
 
 
-Told = tuple[Genome, Mixing, str]  # what a recipe came from: genome, mixing, digest of the MRI table
-
-
-def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: Told) -> RecordFile:
+def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], origin: Origin) -> RecordFile:
     """Name of the record's file, and its content once the SHA-256 of the weight files are known."""
     father, mother = parents
-    genome, mixing, table = told
 
     def content(files: dict[str, str]) -> bytes:
         record = Record(
+            **dict(origin),
             father=father.file_digests,
             mother=mother.file_digests,
             pins=Pins(father=father.pin, mother=mother.pin),
-            genome=genome,
-            mixing=mixing,
-            table=table,
             recipe=recipe,
             recipe_id=recipe.id,
             accounts=recipe.accounts(),
@@ -56,6 +60,23 @@ def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], told: 
         return record.model_dump_json(by_alias=True, indent=1).encode()
 
     return layout.CHILD_RECORD, content
+
+
+def record_of(child: ModelFolder) -> Record:
+    """The record in a child's folder.
+
+    Raises:
+        BadInput: it has none, or none that can be read.
+    """
+    if layout.CHILD_RECORD not in child.files.sizes:
+        raise BadInput(f"{child}: no {layout.CHILD_RECORD} in it; give a child that Darwin has made")
+    try:
+        record = Record.model_validate_json(child.read(layout.CHILD_RECORD))
+        _ = record.recipe.id  # there is none where a number is NaN
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{child}/{layout.CHILD_RECORD}: this version can't read it: {reason}") from None
+    return record
 
 
 def versions() -> dict[str, str]:

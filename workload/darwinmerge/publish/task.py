@@ -3,17 +3,18 @@
 import json
 from datetime import UTC, datetime
 
+from darwinmerge.evaluation.answers import read_answers
+from darwinmerge.evaluation.rows import RowSets
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
-from darwinmerge.publish.card import card
+from darwinmerge.publish.card import Findings, card
 from darwinmerge.publish.copy import to_folder, to_s3
 from darwinmerge.publish.export import read_record
+from darwinmerge.publish.lineage import CARD, ancestor
 from darwinmerge.publish.place import Run, require_free, standing
 from darwinmerge.publish.record import Record, versions
-from darwinmerge.store import Ref, Stat, layout, stored_ref
+from darwinmerge.store import Ref, Stat, fetch_known, layout, stored_ref
 from darwinmerge.uri import file_path
-
-CARD = "README.md"
 
 
 def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[Ref, ...]]:
@@ -25,7 +26,7 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
     """
     folder = layout.child(inputs.recipe)
     record = read_record(place, inputs.recipe)
-    text = card(inputs.title, record, inputs.verdict, inputs.health)
+    text = card(_findings(inputs, record, place))
     layout.replace_view(place.store, folder + CARD, text.encode())
     names = {stat.key.removeprefix(folder) for stat in place.store.list(folder)} | {layout.CHILD_RUN}
     told = _circumstances(inputs, sorted(names), place)
@@ -40,6 +41,18 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
         else:
             to_s3(files, Run.model_validate_json(told), found, place)
     return PublishSummary(recipe=inputs.recipe, files=len(names)), ()
+
+
+def _findings(inputs: PublishInputs, record: Record, place: Place) -> Findings:
+    uris, folders = (place.where.father, place.where.mother), place.parents()
+    father, mother = (ancestor(uri, folder) for uri, folder in zip(uris, folders, strict=True))
+    return Findings(
+        inputs=inputs,
+        record=record,
+        parents=(father, mother),
+        rows=fetch_known(place.store, layout.rows(inputs.rows), RowSets, inputs.rows),
+        answers={name: read_answers(place.store, found) for name, found in inputs.scores.items()},
+    )
 
 
 def _ref(stat: Stat, record: Record, folder: str, place: Place) -> Ref:

@@ -85,7 +85,7 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
         case ScoreSummary() as s:
             return f"{what}: {s.score:.3f} of {s.n} questions"
         case ReportSummary() as s:
-            return f"{what}: {s.problem or f'{s.bytes / 1e3:,.0f} kB'}"
+            return f"{what}: {s.problem or 'drawn anew'}"
         case ExportSummary() as s:
             return f"{what}: {s.files} file{'s' * (s.files > 1)}, {_mb(s.bytes)}"
         case HealthSummary() as s:

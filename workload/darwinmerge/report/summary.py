@@ -21,9 +21,9 @@ from darwinmerge.pipeline.tasks import (
 )
 from darwinmerge.pipeline.worker import Cost
 from darwinmerge.publish.record import Record
+from darwinmerge.report.state import child_place, costs_of
 from darwinmerge.search.genome import GENES
-from darwinmerge.store import Store, damaged, fetch_model, layout
-from darwinmerge.uri import file_path
+from darwinmerge.store import Store, fetch_model, layout
 
 MODELS = ("father", "mother", "linear", "child")
 
@@ -48,8 +48,12 @@ class ModelScores(Frozen):
     model: str
     search_score: float | None
     """Weighted mean on search rows. The child was chosen on these: it flatters it."""
+    search_interval: tuple[float, float] | None
+    """Interval of `search_score`: 95 % bootstrap over questions, within each task."""
     verdict_score: float | None
     """Weighted mean on verdict rows, which the search never saw."""
+    verdict_interval: tuple[float, float] | None
+    """Interval of `verdict_score`, likewise."""
     search: tuple[TaskScore, ...]
     verdict: tuple[TaskScore, ...]
 
@@ -88,6 +92,8 @@ class ChildFolder(Frozen):
     """Digest of the recipe that makes these weights from these parents."""
     accounts: dict[Account, int]
     """Tensors by what became of them; they add up to all tensors of both parents."""
+    version: str
+    """Of Darwin, which wrote it."""
 
 
 class RunSummary(Frozen):
@@ -132,7 +138,9 @@ def build(experiment: Experiment, results: Results, store: Store) -> RunSummary:
         ModelScores(
             model=name,
             search_score=on_search[name].score if name in on_search else None,
+            search_interval=_interval(answers.get((name, "search"))),
             verdict_score=seen.verdicts[name].score if name in seen.verdicts else None,
+            verdict_interval=_interval(answers.get((name, "verdict"))),
             search=_scores(answers.get((name, "search"))),
             verdict=_scores(answers.get((name, "verdict"))),
         )
@@ -157,6 +165,10 @@ def build(experiment: Experiment, results: Results, store: Store) -> RunSummary:
         environment=next(iter(answers.values())).env if answers else {},
         stages=_costs(store),
     )
+
+
+def _interval(answers: Answers | None) -> tuple[float, float] | None:
+    return bootstrap_interval(answers.oriented(), answers.weights, 0.05, 0) if answers else None
 
 
 def _scores(answers: Answers | None) -> tuple[TaskScore, ...]:
@@ -186,25 +198,21 @@ def _pairs(answers: dict[tuple[str, str], Answers]) -> tuple[Pairs, ...]:
 def _child(experiment: Experiment, seen: Walk, store: Store) -> ChildFolder | None:
     if not seen.export:
         return None
-    inside = f"{store.uri}/{layout.child(seen.export.recipe)}".rstrip("/")
-    place = experiment.where.output if seen.published and experiment.where.output else inside
-    files = fetch_model(store, layout.child(seen.export.recipe) + layout.CHILD_RECORD, Record).files
+    record = fetch_model(store, layout.child(seen.export.recipe) + layout.CHILD_RECORD, Record)
+    files = record.files
     return ChildFolder(
-        path=str(file_path(place) or place),
+        path=child_place(experiment, seen, store),
         files=files,
         sha256=next(iter(files.values())) if len(files) == 1 else seen.export.weights,
         recipe=seen.export.recipe,
         accounts=seen.export.accounts,
+        version=record.version,
     )
 
 
 def _costs(store: Store) -> tuple[StageCost, ...]:
     costs: dict[str, list[Cost]] = {}
-    for stat in store.list(layout.COSTS):
-        try:
-            cost = Cost.model_validate_json(store.read(stat.key))
-        except ValueError as error:
-            raise damaged(store, stat.key, error) from None
+    for cost in costs_of(store):
         costs.setdefault(cost.stage, []).append(cost)
     return tuple(_stage_cost(stage, found) for stage, found in costs.items())
 

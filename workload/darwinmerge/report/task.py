@@ -27,10 +27,9 @@ def draw(experiment: Experiment, results: Results, store: Store) -> ReportSummar
     try:
         from darwinmerge.report.page import page
 
-        data = page(experiment, results, store).encode()
-        layout.replace_view(store, layout.REPORT, data)
+        layout.replace_view(store, layout.REPORT, page(experiment, results, store).encode())
     except Exception as error:
         if isinstance(error, DarwinError) and error.code == ExitCode.STORE_UNREACHABLE:
             raise
-        return ReportSummary(bytes=0, problem=f"{type(error).__name__}: {error}"[:300])
-    return ReportSummary(bytes=len(data))
+        return ReportSummary(problem=f"{type(error).__name__}: {error}"[:300])
+    return ReportSummary()

@@ -77,3 +77,9 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object if it is there; for views that are made anew, and for clean-up."""
+
+    def stale(self) -> Iterator[Stat]:
+        """What killed processes left half written, a day old at least; none of it is an object of the store."""
+
+    def sweep(self) -> None:
+        """Remove what is `stale`; writers do it by themselves, and none of them fails for it."""

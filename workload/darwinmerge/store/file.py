@@ -21,6 +21,7 @@ from typing import BinaryIO
 from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
 from darwinmerge.store.base import Ref, Stat, require_key, stored_ref
 
+PARTIAL = ".partial/"  # what is being written; no object of the store
 STALE_SECONDS = 24 * 3600
 WINDOW = 16 << 20  # bytes of a large object that may wait for the disk
 IN_FLIGHT = 16  # parts that wait to be hashed or written
@@ -82,7 +83,7 @@ class FileStore:
         found = []
         for path in folder.rglob("*"):
             key = path.relative_to(self.root).as_posix()
-            if key.startswith(prefix) and not key.startswith(".partial/"):
+            if key.startswith(prefix) and not key.startswith(PARTIAL):
                 with contextlib.suppress(FileNotFoundError):
                     if path.is_file():
                         found.append(Stat(key=key, size=path.stat().st_size))
@@ -92,12 +93,26 @@ class FileStore:
         """See `Store.delete`."""
         self.path(key).unlink(missing_ok=True)
 
+    def stale(self) -> Iterator[Stat]:
+        """See `Store.stale`."""
+        for path in sorted((self.root / PARTIAL).glob("*")):
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                if time.time() - found.st_mtime > STALE_SECONDS:
+                    yield Stat(key=PARTIAL + path.name, size=found.st_size)
+
+    def sweep(self) -> None:
+        """See `Store.sweep`."""
+        for stat in self.stale():
+            self.delete(stat.key)
+
     def _write(self, key: str, parts: Iterable[bytes | memoryview]) -> tuple[Ref, bool]:
         target = self.path(key)
-        partial = self.root / ".partial" / uuid.uuid4().hex
+        partial = self.root / PARTIAL / uuid.uuid4().hex
         sha, size = hashlib.sha256(), 0
         try:
-            self._sweep(partial.parent)
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            self.sweep()
             with (
                 partial.open("wb", buffering=0) as file,
                 ThreadPoolExecutor(1) as hashing,
@@ -126,13 +141,6 @@ class FileStore:
             with contextlib.suppress(OSError):
                 partial.unlink()
         return Ref(key=key, sha256=sha.hexdigest(), size=size), created
-
-    def _sweep(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                    path.unlink()
 
     def _named(self, error: OSError, key: str) -> DarwinError:
         kind = OutOfDisk if error.errno in _FULL else StoreUnreachable

@@ -21,8 +21,8 @@
 
 Keys hold 16 hex digits of a digest; tables, rows and answers are checked against the whole one on reading. Nothing that
 changes from run to run (times, places) stands in any object but `experiment.json`, `run.json`, `digests/`, `costs/`,
-`logs/`, summaries, report and a child's `darwin-run.json`, but that a child's card calls the parents as their folders are
-called: two runs of an experiment can be compared byte for byte.
+`logs/`, summaries, report and a child's `darwin-run.json`, and a child's card, which calls the parents as their folders
+are called: two runs of an experiment can be compared byte for byte.
 """
 
 from darwinmerge.store.base import Store

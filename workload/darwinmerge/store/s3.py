@@ -90,6 +90,18 @@ class S3Store:
         """See `Store.delete`."""
         self._call("delete_object", self._name(key))
 
+    def stale(self) -> Iterator[Stat]:
+        """See `Store.stale`; what an upload holds is the sum of its parts."""
+        for upload in self._stale():
+            parts = self._call("list_parts", upload["Key"], UploadId=upload["UploadId"]).get("Parts", ())
+            yield Stat(key=upload["Key"].removeprefix(self._prefix), size=sum(part["Size"] for part in parts))
+
+    def sweep(self) -> None:
+        """See `Store.sweep`; a thousand uploads at most."""
+        with contextlib.suppress(DarwinError):
+            for upload in self._stale():
+                self._call("abort_multipart_upload", upload["Key"], UploadId=upload["UploadId"])
+
     def make_sure(self, key: str = PROBE, data: bytes = b"") -> None:
         """Write an object before all others, unless it is there; each process does it once, by itself if need be.
 
@@ -103,6 +115,10 @@ class S3Store:
                 "choose a server, or a version of it, that keeps conditional writes (docs/store.md)"
             )
         self._sure = True
+
+    def _stale(self) -> Sequence[dict[str, Any]]:
+        found = s3.call("list_multipart_uploads", self._bucket, self._prefix, Prefix=self._prefix).get("Uploads", ())
+        return [upload for upload in found if datetime.now(UTC) - upload["Initiated"] > STALE]
 
     def _name(self, key: str) -> str:
         require_key(key)
@@ -125,7 +141,7 @@ class S3Store:
             attempt += 1
 
     def _upload(self, key: str, chunks: Iterable[bytearray]) -> tuple[Ref, bool]:
-        self._sweep()
+        self.sweep()
         name = self._name(key)
         upload = self._call("create_multipart_upload", name, **_checked())["UploadId"]
         created, sha, size = False, hashlib.sha256(), 0
@@ -169,14 +185,6 @@ class S3Store:
             if self.head(key):
                 return False
             raise StoreUnreachable(f"{self.uri}/{key}: the upload could not be completed: {answer}") from None
-
-    def _sweep(self) -> None:
-        """Abort uploads of this store that nobody goes on with, a thousand at most; no run fails for it."""
-        with contextlib.suppress(DarwinError):
-            found = s3.call("list_multipart_uploads", self._bucket, self._prefix, Prefix=self._prefix)
-            for upload in found.get("Uploads", ()):
-                if datetime.now(UTC) - upload["Initiated"] > STALE:
-                    self._call("abort_multipart_upload", upload["Key"], UploadId=upload["UploadId"])
 
 
 def _chunks(parts: Iterable[bytes | memoryview]) -> Iterator[bytearray]:

@@ -1,0 +1,72 @@
+"""`darwin verify`: whether a child is what its record says, bit for bit."""
+
+import json
+from functools import partial
+
+import click
+
+from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.cli.pair import bar, console
+from darwinmerge.errors import BadConfiguration, BadInput, ExitCode
+from darwinmerge.publish.record import record_of
+from darwinmerge.publish.verify import Check, checks
+from darwinmerge.store import layout
+
+EPILOG = """
+\b
+Examples:
+  darwin verify runs/smollm2/children/d0cb3a32f78d13c4
+  darwin verify s3://bucket/models/my-child --quick          files, parents and accounts; nothing is merged
+  darwin verify child --father A --mother B                  the parents lie elsewhere now, or it was merged by hand
+  darwin verify child --json | jq -r '.checks[] | select(.state == "FAILED") | .found'
+"""
+COLOURS = {"ok": "green", "FAILED": "bold red", "not checked": "yellow"}
+
+
+@click.command(epilog=EPILOG)
+@click.argument("child")
+@click.option("--father", help="Model folder of parent A; default: where it was when the child was published.")
+@click.option("--mother", help="Model folder of parent B, likewise.")
+@click.option("--quick", is_flag=True, help="Don't diagnose and merge again: hashes and accounts only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def verify(child: str, father: str | None, mother: str | None, quick: bool, as_json: bool, debug: bool) -> None:
+    """Prove that CHILD is what its record, darwin.json, says: from its parents, bit for bit.
+
+    CHILD is a folder or s3:// prefix. Its files and its parents are hashed, the parents are diagnosed again, the recipe
+    is computed again, and the merge is done again in memory and held against the child. Exits 1 where something is not
+    as recorded.
+    """
+    folder = open_model(child)
+    record = record_of(folder)
+    parents = _parent(folder, "father", father), _parent(folder, "mother", mother)
+    err, out = console(stderr=True), console()
+    made: list[Check] = []
+    for check in checks(folder, parents, record, quick, partial(bar, console=err)):
+        made.append(check)
+        if not as_json:
+            out.print(f"{check.state:<12}", style=COLOURS[check.state], end="")
+            out.print(f"{check.name:<10} {check.found}", markup=False, highlight=False, soft_wrap=True)
+    failed, partly = (any(check.state == state for check in made) for state in ("FAILED", "not checked"))
+    if as_json:
+        told = [check.model_dump() for check in made]
+        click.echo(json.dumps({"child": child, "recipe": record.recipe_id, "ok": not failed, "checks": told}, indent=1))
+    elif failed:
+        out.print("This child is not what its record says.")
+    else:
+        out.print(f"This child is what its record says{', as far as was looked' * partly}.")
+    raise SystemExit(ExitCode.FAILED if failed else ExitCode.OK)
+
+
+def _parent(child: ModelFolder, who: str, given: str | None) -> ModelFolder:
+    """A parent: where it is said to lie, or where it lay when the child was published."""
+    if given:
+        return open_model(given)
+    try:
+        noted = str(json.loads(child.read(layout.CHILD_RUN))[who])
+    except (BadInput, ValueError, KeyError, TypeError):
+        raise BadConfiguration(f"{child} doesn't say where its {who} lies; give --{who}") from None
+    try:
+        return open_model(noted)
+    except (BadInput, BadConfiguration) as error:
+        raise type(error)(f"{error}; or, if it lies elsewhere by now, give --{who}") from None

@@ -1,0 +1,66 @@
+"""All that the report tells, read from the store once: the sections and figures of the page are functions of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from darwinmerge.evaluation.answers import Answers, read_answers
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.health.compare import HealthTable
+from darwinmerge.mri.table import TensorRow, from_parquet
+from darwinmerge.pipeline.plan import Results, Walk, walk
+from darwinmerge.pipeline.tasks import Done, ReportSummary
+from darwinmerge.report.state import State, look
+from darwinmerge.report.summary import RunSummary, build
+from darwinmerge.store import Store, fetch, fetch_known, layout
+
+NAMES = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child"}
+REFERENCES = ("father", "mother", "linear")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run as far as it is."""
+
+    experiment: Experiment
+    seen: Walk
+    state: State
+    summary: RunSummary
+    table: tuple[TensorRow, ...]  # the MRI; empty as long as there is none
+    health: HealthTable | None
+    answers: Mapping[str, Answers]  # on verdict rows, by model
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The best known score on search rows, and half the width of its 95 % interval: how far one score is sure."""
+        known = [(m.search_score, m.search_interval) for m in self.summary.models if m.search_score is not None]
+        if not known:
+            return None
+        score, interval = max(known, key=lambda pair: pair[0] or 0.0)
+        assert score is not None and interval is not None
+        return score, (interval[1] - interval[0]) / 2
+
+
+def gather(experiment: Experiment, results: Results, store: Store) -> Facts:
+    """What the results say, and the store's objects that they refer to.
+
+    Raises:
+        BadInput: one of those objects is gone, or damaged.
+    """
+    results = _drawn(experiment, results)
+    seen = walk(experiment, results)
+    table, health = seen.mri and seen.mri.table, seen.health and seen.health.table
+    return Facts(
+        experiment=experiment,
+        seen=seen,
+        state=look(experiment, results, store),
+        summary=build(experiment, results, store),
+        table=from_parquet(fetch(store, layout.table(table)), table) if table else (),
+        health=fetch_known(store, layout.health(health), HealthTable, health) if health else None,
+        answers={name: read_answers(store, found.answers) for name, found in seen.verdicts.items()},
+    )
+
+
+def _drawn(experiment: Experiment, results: Results) -> Results:
+    """The results with the reports that are due, as if they were drawn: a run that waits for its report has ended."""
+    due = [task.id for task in walk(experiment, results).ready if task.stage == "report"]
+    return {**results, **{task: Done(task=task, summary=ReportSummary()) for task in due}}

@@ -1,0 +1,149 @@
+"""Pictures of layers: the MRI's prescriptions by layer and kind, and the child's health beside its parents'."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from darwinmerge.experiment.kinds import Kind
+from darwinmerge.mri.table import TensorRow
+from darwinmerge.report.facts import Facts
+from darwinmerge.report.svg import COLOURS, Shape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OUTSIDE = "-"  # the layer of tensors that belong to none
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Tensors of one kind in one layer."""
+
+    ratio: float | None  # size-weighted mean prescription of those that differ; None: none of them does
+    title: str
+
+
+def cells(rows: Sequence[TensorRow]) -> dict[tuple[str, str], Cell]:
+    """By layer and kind."""
+    grouped: dict[tuple[str, str], list[TensorRow]] = {}
+    for row in rows:
+        if row.presence != "not-a-weight":
+            grouped.setdefault((row.layer, row.kind), []).append(row)
+    return {place: _cell(*place, found) for place, found in grouped.items()}
+
+
+def _cell(layer: str, kind: str, rows: Sequence[TensorRow]) -> Cell:
+    differ = [row for row in rows if row.presence == "both" and row.size]
+    where = f"{'outside layers' if layer == OUTSIDE else f'layer {layer}'}, {kind}"
+    if not differ:
+        return Cell(None, f"{where}: {len(rows)} tensors, none differs in both parents")
+    ratios = [row.ratio_b for row in differ]
+    ratio = float(np.average(ratios, weights=[row.size for row in differ]))
+    return Cell(ratio, f"{where}: {ratio:.5f}; {len(differ)} tensors, {min(ratios):.5f} to {max(ratios):.5f}")
+
+
+def natural(layer: str) -> tuple[str, int]:
+    """What layers are sorted by: those of the language model first, by number."""
+    place, _, number = layer.rpartition(".")
+    return place, int(number) if number.isdigit() else -1
+
+
+def reach(facts: Facts) -> float:
+    """The deviation from one half that is drawn in full colour: never less than twice what is called informative."""
+    most = max((abs(cell.ratio - 0.5) for cell in cells(facts.table).values() if cell.ratio is not None), default=0.0)
+    return max(most, 2 * facts.experiment.spec.mri.min_spread)
+
+
+def draw_mri(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequence[str]]:
+    """The heat map: Father's colour where he is prescribed, Mother's where she is, pale where neither."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    found, full = cells(facts.table), reach(facts)
+    layers = sorted({layer for layer, _ in found}, key=natural)
+    kinds = [kind for kind in get_args(Kind) if any(kind == other for _, other in found)]
+    narrow = shape == "narrow"
+    axes = drawing.add_subplot()
+    places = {place: (layers.index(place[0]), kinds.index(place[1])) for place in found}
+    if narrow:
+        drawing.set_size_inches(drawing.get_figwidth(), 0.9 + 0.15 * len(layers))
+        places = {place: (y, x) for place, (x, y) in places.items()}
+    else:
+        drawing.set_size_inches(drawing.get_figwidth(), 0.8 + 0.32 * len(kinds))
+    squares = [Rectangle((x - 0.46, y - 0.46), 0.92, 0.92) for x, y in places.values()]
+    ratios = [cell.ratio for cell in found.values()]
+    colours = [COLOURS["grid" if r is None else "mother" if r > 0.5 else "father"] for r in ratios]
+    depths = [0.35 if r is None else 0.08 + 0.92 * min(abs(r - 0.5) / full, 1.0) for r in ratios]
+    drawn = PatchCollection(squares, facecolors=colours, alpha=depths, edgecolors="none", gid="cells")
+    axes.add_collection(drawn)
+    across, down = (kinds, layers) if narrow else (layers, kinds)
+    axes.set_xlim(-0.5, len(across) - 0.5)
+    axes.set_ylim(len(down) - 0.5, -0.5)
+    _name_layers(axes, layers, narrow)
+    if narrow:
+        axes.set_xticks(range(len(kinds)), kinds, rotation=35, ha="left", rotation_mode="anchor")
+        axes.xaxis.tick_top()
+    else:
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.set_xlabel("layer")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return {"cells": [cell.title for cell in found.values()]}
+
+
+def _name_layers(axes: "Axes", layers: Sequence[str], down: bool = False) -> None:
+    """As many names as there is room for; the first of each tower in full."""
+    step = max(1, -(-len(layers) // (40 if down else 20)))
+    shown = [i for i, layer in enumerate(layers) if natural(layer)[1] % step == 0 or layer == OUTSIDE]
+    names = [layers[i] if natural(layers[i])[1] <= 0 else str(natural(layers[i])[1]) for i in shown]
+    (axes.set_yticks if down else axes.set_xticks)(shown, names)
+
+
+def draw_health(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequence[str]]:
+    """Importance of each layer in child and parents, and how far the child's moved from Father towards Mother."""
+    assert facts.health
+    layers = sorted(facts.health.layers, key=lambda layer: natural(layer.layer))
+    narrow = shape == "narrow"
+    drawing.set_size_inches(drawing.get_figwidth(), 4.8 if narrow else 4.6)
+    importance, moved = drawing.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    xs = range(len(layers))
+    for name, mark, size in (("father", "s", 5 if narrow else 8), ("mother", "D", 4 if narrow else 6)):
+        values = [getattr(layer, name) for layer in layers]
+        style = {"ls": "-" if name == "father" else (0, (4, 2)), "lw": 1.2, "marker": mark, "ms": size, "mfc": "none"}
+        importance.plot(xs, values, color=COLOURS[name], label=name.title(), **style)
+    titles: dict[str, Sequence[str]] = {}
+    said = [_health_title(layer.layer, layer.child, layer.father, layer.mother, layer.flag) for layer in layers]
+    dots = {"color": COLOURS["child"], "edgecolor": COLOURS["paper"], "s": 8 if narrow else 16, "lw": 0, "zorder": 3}
+    importance.scatter(xs, [layer.child for layer in layers], gid="importance", label="child", **dots)
+    titles["importance"] = said
+    importance.set_title("importance of a layer")
+
+    limit = facts.experiment.spec.health.displacement
+    known = [(x, min(layer.moved, 1.5 * limit)) for x, layer in enumerate(layers) if layer.moved is not None]
+    moved.axhline(0, color=COLOURS["father"], lw=1.2)
+    moved.axhline(1, color=COLOURS["mother"], lw=1.2, ls=(0, (4, 2)))
+    if known:
+        moved.scatter([x for x, _ in known], [y for _, y in known], gid="moved", **dots)
+        titles["moved"] = [f"layer {layer.layer}: {layer.moved:.3f}" for layer in layers if layer.moved is not None]
+        if max(y for _, y in known) > limit:
+            moved.axhline(limit, color=COLOURS["bad"], lw=1)
+    moved.set_title("distance from Father, Mother's being 1")
+    moved.set_xlabel("layer")
+    moved.set_ylim(-0.1, None)
+    for axes in (importance, moved):
+        axes.grid(axis="y")
+        for x, layer in enumerate(layers):
+            if layer.flag:
+                axes.axvline(x, color=COLOURS["bad"], lw=6, alpha=0.25, zorder=0)
+    _name_layers(moved, [layer.layer for layer in layers])
+    drawing.legend(*importance.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+    return titles
+
+
+def _health_title(layer: str, child: float, father: float, mother: float, flag: str) -> str:
+    told = f"layer {layer}: child {child:.4f}, Father {father:.4f}, Mother {mother:.4f}"
+    return f"{told} - {flag}" if flag else told

@@ -1,0 +1,184 @@
+"""What the report says of the child's making: accounts, cost, provenance, and what to do with it."""
+
+import shlex
+from typing import Any
+
+import yaml
+
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.report.facts import NAMES, Facts
+from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
+from darwinmerge.report.sections import lacking
+from darwinmerge.uri import file_path
+
+ACCOUNTS = {
+    "merged": "of both parents, by the recipe",
+    "transplanted-father": "copied from Father: the prescription is extreme",
+    "transplanted-mother": "copied from Mother: the prescription is extreme",
+    "identical": "the same in both parents",
+    "only-in-father": "kept: only Father has it",
+    "only-in-mother": "kept: only Mother has it",
+    "not-a-weight": "copied: no weight",
+}
+
+
+def costs(facts: Facts) -> Html:
+    """Tensors by account, and what the run has cost."""
+    child, resolved, export = facts.summary.child, facts.seen.resolved, facts.seen.export
+    parts = []
+    if child:
+        accounts = [(str(account), ACCOUNTS[account], f"{count:,}") for account, count in child.accounts.items()]
+        accounts.append(("all", "every tensor of both parents, once", f"{sum(child.accounts.values()):,}"))
+        parts.append(table(("account", "what became of them", "tensors"), accounts, words=2))
+    else:
+        parts.append(lacking(facts, "a child", "it is written once the search has ended"))
+    told = f"{facts.summary.questions:,} questions were asked."
+    if resolved:
+        told += f" Father has {_mb(resolved.father_bytes)}, Mother {_mb(resolved.mother_bytes)}"
+        told += f", the child {_mb(export.bytes)}." if export else "."
+    parts.append(paragraph(told))
+    stages = facts.summary.stages
+    lines = [(c.stage, c.tasks, f"{c.seconds:,.1f}", _mb(c.peak_bytes) if c.peak_bytes else "-") for c in stages]
+    lines.append(("all", sum(c.tasks for c in stages), f"{sum(c.seconds for c in stages):,.1f}", ""))
+    if stages:
+        parts.append(table(("stage", "tasks", "seconds", "peak memory"), lines))
+        parts.append(
+            paragraph(
+                "Seconds of the attempts that finished a task, added up; attempts that were cut off are not in it."
+            )
+        )
+    return section("cost", "Accounts and cost", *parts)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def provenance(facts: Facts) -> Html:
+    """What the child comes from, down to the bytes."""
+    x, child, resolved = facts.experiment, facts.summary.child, facts.seen.resolved
+    lines: list[tuple[object, object]] = [("store", facts.summary.store), ("seed", x.spec.seed)]
+    for name, place in (("father", x.where.father), ("mother", x.where.mother)):
+        lines.append((NAMES[name], place))
+        if resolved:
+            lines.append((f"{NAMES[name]}'s pin", element("code", getattr(resolved.pins, name))))
+    if child:
+        lines += [
+            ("child", child.path),
+            ("recipe", element("code", child.recipe)),
+            ("written by", f"Darwin {child.version}"),
+        ]
+        lines += [(f"SHA-256 of {file}", element("code", sha)) for file, sha in list(child.files.items())[:8]]
+        if len(child.files) > 8:
+            lines.append(("more files", f"{len(child.files) - 8}; darwin.json beside the child has them all"))
+    lines += [(f"scored with {name}", value) for name, value in facts.summary.environment.items()]
+    text = (
+        "A pin is the SHA-256 over all files of a model. The child's weights are a function of the parents, the recipe "
+        "and the seed, bit for bit on any machine; scores repeat only with the same device, software and threads."
+    )
+    warnings = resolved.warnings if resolved else ()
+    said = element("ul", *(element("li", warning) for warning in warnings)) if warnings else html()
+    return section("provenance", "Provenance", paragraph(text), table(("", ""), lines, words=2), said)
+
+
+def again(facts: Facts) -> Html:
+    """How to make the child again, and how to check it."""
+    text = (
+        "Save these settings, all that differ from the defaults, as merge.yaml. The store is a new one: with the old "
+        "one, Darwin tells what it knows already."
+    )
+    parts = [paragraph(text), details("merge.yaml", code(_manifest(facts.experiment))), code("darwin run merge.yaml")]
+    if facts.summary.child:
+        where = shlex.join(["--father", facts.experiment.where.father, "--mother", facts.experiment.where.mother])
+        parts.append(
+            paragraph(
+                "Or check the child that is there: its files, its parents, its recipe, and every byte that they give."
+            )
+        )
+        parts.append(code(f"darwin verify {shlex.quote(facts.summary.child.path)} \\\n  {where}"))
+    return section("again", "Make it again", *parts)
+
+
+def _manifest(x: Experiment) -> str:
+    """The experiment as a manifest that works from any folder, its store a new one."""
+    spec: dict[str, Any] = x.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    spec["parents"] = {"father": {"uri": x.where.father}, "mother": {"uri": x.where.mother}}
+    spec["store"] = spec["store"] | {"uri": f"runs/{x.name}-again"}
+    spec.pop("output", None)
+    if x.where.task_folder:
+        spec["evaluation"]["taskFolder"] = x.where.task_folder
+    document = {
+        "apiVersion": "darwinmerge.io/v1alpha1",
+        "kind": "DarwinMerge",
+        "metadata": {"name": x.name},
+        "spec": spec,
+    }
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def serve(facts: Facts) -> Html:
+    """How to use the child."""
+    title, child = "Serve it", facts.summary.child
+    if not child:
+        return section("serve", title, lacking(facts, "a child", "it is written once the search has ended"))
+    place, parts = (
+        child.path,
+        [paragraph("The child is a Hugging Face folder, with Father's configuration and tokenizer.")],
+    )
+    if file_path(place) is None:
+        parts.append(code(f"aws s3 cp --recursive {shlex.quote(place)} child"))
+        place = "child"
+    quoted = shlex.quote(place)
+    parts.append(
+        code(
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            f'model = AutoModelForCausalLM.from_pretrained({place!r}, dtype="auto")',
+            f"tokenizer = AutoTokenizer.from_pretrained({place!r})",
+        )
+    )
+    parts.append(code(f"vllm serve {quoted}", f"python -m sglang.launch_server --model-path {quoted}"))
+    return section("serve", title, *parts)
+
+
+def reading(facts: Facts) -> Html:
+    """What the words of this page mean."""
+    alpha, seen = f"{facts.experiment.spec.evaluation.alpha:g}", facts.seen
+    rows = ", ".join(f"{c.task} {c.search:,} + {c.fresh:,} fresh" for c in seen.rows.counts) if seen.rows else ""
+    verdicts = ", ".join(f"{c.task} {c.verdict:,}" for c in seen.rows.counts) if seen.rows else ""
+    terms = (
+        (
+            "Search rows",
+            f"The questions that chose the child{f': {rows}' if rows else ''}. The best of many candidates looks "
+            "better on them than it is. Fresh rows are further ones of the same side, asked of the finalists only.",
+        ),
+        (
+            "Verdict rows",
+            f"The questions that judge it{f': {verdicts}' if verdicts else ''}. No candidate was asked one of them, "
+            "none shares its text or group with a search row, and none is an example in a prompt.",
+        ),
+        (
+            "Better, NotDifferent, Worse",
+            f"Better and Worse: if the two models were equally good, so great a difference would come up in less than "
+            f"{alpha} of all such experiments (less, from the second look on). NotDifferent doesn't mean equal: it "
+            "means that these rows can't tell. The interval says how great the difference may be.",
+        ),
+        (
+            "The label",
+            "ChildBeatsBoth: Better than both parents. BeatsFather, BeatsMother: Better than one, and NotDifferent "
+            "from the other. Worse: Worse than either. NoSignificantDifference: neither. The plain average has no part "
+            "in the label, but a child that isn't Better than it was not worth the search.",
+        ),
+        (
+            "Look",
+            "How often these verdict rows have been looked at. A run that is lengthened after its verdict looks again, "
+            "and has one more chance to be lucky, so each look halves the level.",
+        ),
+        (
+            "What it is about",
+            "These tasks, asked in this way. Nothing here says how the child does at anything else. A metric of which "
+            "less is better is turned around in means, differences and wins.",
+        ),
+    )
+    listed = html(*(html(element("dt", term), element("dd", meaning)) for term, meaning in terms))
+    return section("reading", "How to read this", element("dl", listed))
