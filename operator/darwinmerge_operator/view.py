@@ -24,6 +24,7 @@ PHASES = {  # by what is being done, as `darwinmerge.pipeline.progress` calls it
     "verdict": "Verdict",
     "health check": "Publishing",
     "publishing": "Publishing",
+    "report": "Publishing",
     "finished": "Publishing",  # its summary
 }
 

@@ -19,7 +19,7 @@ from darwinmerge.pipeline.plan import plan
 from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, ScoreSummary, TaskId
 from darwinmerge.pipeline.worker import perform
 from darwinmerge.store import open_store
-from tests.integration.conftest import SKILLS, World
+from tests.integration.conftest import SKILLS, World, darwin
 from tests.integration.test_kill import Run, keys, wait_until
 
 Json = dict[str, Any]
@@ -290,3 +290,34 @@ def test_lm_evals_own_files_say_what_our_answers_say(world: World) -> None:
         rows = load_dataset("json", data_files=str(samples), split="train", cache_dir=str(world.folder / "cache"))
         assert [row["acc"] for row in rows] == list(task.values)
     assert score.recipe.startswith(told["model_name"])
+
+
+# ---- `darwin validate --benchmark`
+
+
+def test_validate_counts_the_rows_that_a_data_set_gives(world: World) -> None:
+    tasks(world, search={}, verdict={})
+    found = darwin("validate", world.manifest, "--benchmark", "--json")
+    told = json.loads(found.stdout)
+    assert told["verdictRows"] == pytest.approx(400, abs=2)  # half of 400 each, families whole
+    assert json.loads(darwin("validate", world.manifest, "--json").stdout)["verdictRows"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": "bleu,none"}, "metric bleu,none is not one of its means over questions; allowed: acc,none"),
+        ({"verdict": {"rows": 500}}, "verdict asks for 500 rows"),
+        ({"name": "skill_c"}, "lm-eval has no such task, and spec.evaluation.taskFolder has: skill_a, skill_b"),
+    ],
+)
+def test_validate_refuses_what_lm_eval_would_and_names_what_is_allowed(
+    world: World, changes: Json, message: str
+) -> None:
+    document = yaml.safe_load(world.manifest.read_text())
+    first, second = document["spec"]["evaluation"]["tasks"]
+    world.edit("evaluation", "tasks", value=[first | changes, second])
+    found = darwin("validate", world.manifest, "--benchmark")
+    assert found.returncode in (65, 78)
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr

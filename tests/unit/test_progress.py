@@ -152,6 +152,7 @@ REFERRED: tuple[Part, ...] = (*BEGUN, "search", "reference")
         ((*REFERRED, "finalist", "questions", "export", "health"), 2, "verdict"),
         ((*REFERRED, "finalist", "questions", "export", "verdict"), 2, "health check"),
         ((*REFERRED, "finalist", "questions", "export", "health", "verdict"), 2, "publishing"),
+        ((*REFERRED, "finalist", "questions", "export", "health", "verdict", "publish"), 2, "report"),
         ((*REFERRED, "finalist", "questions", "export", "health", "verdict", "publish", "report"), 2, "finished"),
     ],
 )

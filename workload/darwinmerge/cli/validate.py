@@ -6,7 +6,8 @@ import click
 
 from darwinmerge.cli.arguments import takes_manifest
 from darwinmerge.cli.estimate import CHANGED, Estimate, ParentEstimate, estimate
-from darwinmerge.experiment.experiment import experiment_of
+from darwinmerge.errors import BadConfiguration
+from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.manifest import Manifest
 
@@ -14,6 +15,7 @@ EPILOG = """
 \b
 Examples:
   darwin validate -f merge.yaml
+  darwin validate merge.yaml --benchmark     the tasks too: are they there, what metrics and rows they have
   darwin validate --cluster -f merge.yaml && kubectl apply -f merge.yaml
   darwin validate merge.yaml --json | jq .questions
 """
@@ -22,17 +24,41 @@ Examples:
 @click.command(epilog=EPILOG)
 @takes_manifest
 @click.option("--cluster", is_flag=True, help="Ask for what Kubernetes asks for, spec.cluster included.")
+@click.option("--benchmark", is_flag=True, help="Load the tasks and count their rows; needs lm-eval and the data sets.")
 @click.option("--json", "as_json", is_flag=True, help="Print the estimate as JSON.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def validate(path: Path, cluster: bool, as_json: bool, debug: bool) -> None:
+def validate(path: Path, cluster: bool, benchmark: bool, as_json: bool, debug: bool) -> None:
     """Check a manifest: every mistake at once, with its path, what was found and what is allowed.
 
     Nothing but the file is needed. Where the parents are at hand their size is shown too, and in any case the
     number of candidates and questions, and the smallest difference that the verdict can detect. With --cluster
-    what an API server would refuse is refused too: places that no Pod reaches, mistakes in spec.cluster.
+    what an API server would refuse is refused too: places that no Pod reaches, mistakes in spec.cluster. With
+    --benchmark so is what lm-eval would refuse: a task, a metric, a split, more rows than there are.
     """
-    found = estimate(experiment_of(load(path, model_of(cluster)), path.parent))
+    experiment = experiment_of(load(path, model_of(cluster)), path.parent)
+    found = estimate(counted(experiment) if benchmark else experiment)
     click.echo(found.model_dump_json(by_alias=True, indent=2) if as_json else text(str(path), found))
+
+
+def counted(experiment: Experiment) -> Experiment:
+    """The experiment with the numbers of rows that its data sets give it."""
+    try:
+        from darwinmerge.evaluation.harness import Benchmark
+        from darwinmerge.evaluation.task import counts_of
+    except ModuleNotFoundError as error:
+        raise BadConfiguration(f"--benchmark needs the package {error.name}: pip install 'darwinmerge[eval]'") from None
+
+    evaluation = experiment.spec.evaluation
+    benchmark = Benchmark(experiment.where.task_folder, evaluation.allow_code)
+    divided = benchmark.row_sets(evaluation.tasks, experiment.spec.seed)
+    tasks = []
+    for task in evaluation.tasks:
+        rows = counts_of(task.name, divided)
+        search = task.search.model_copy(update={"rows": rows.search, "fresh": rows.fresh})
+        verdict = task.verdict.model_copy(update={"rows": rows.verdict})
+        tasks.append(task.model_copy(update={"search": search, "verdict": verdict}))
+    told = evaluation.model_copy(update={"tasks": tuple(tasks)})
+    return experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"evaluation": told})})
 
 
 def model_of(cluster: bool) -> type[Manifest]:
@@ -46,7 +72,7 @@ def model_of(cluster: bool) -> type[Manifest]:
 
 def text(what: str, found: Estimate) -> str:
     """An estimate as lines for a person."""
-    unknown = "depends on the data set; give `rows` under search and verdict to know"
+    unknown = "depends on the data set; --benchmark counts its rows"
     questions = f"{found.questions:,}" if found.questions is not None else unknown
     if found.detectable is None:
         sees = unknown

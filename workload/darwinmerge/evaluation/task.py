@@ -24,7 +24,6 @@ from darwinmerge.pipeline.tasks import (
     RowsSummary,
     ScoreInputs,
     ScoreSummary,
-    Terms,
     VerdictInputs,
     VerdictSummary,
     candidate_of,
@@ -39,12 +38,13 @@ def rows(inputs: RowsInputs, seed: int, place: Place) -> tuple[RowsSummary, tupl
     """Divide the rows of every task among search, finalists and verdict."""
     found = place.benchmark(inputs.allow_code).row_sets(inputs.tasks, seed)
     name = digest(found)
-    counts = tuple(_counts(task.name, found) for task in inputs.tasks)
+    counts = tuple(counts_of(task.name, found) for task in inputs.tasks)
     ref = place.leave(layout.rows(name), found.model_dump_json(indent=1).encode())
     return RowsSummary(rows=name, counts=counts), (ref,)
 
 
-def _counts(name: str, found: RowSets) -> RowCounts:
+def counts_of(name: str, found: RowSets) -> RowCounts:
+    """How many rows a task of the manifest has; of a group, those of all its tasks."""
     of_task = [rows for rows in found.tasks if name in (rows.task, rows.group)]
     return RowCounts(
         task=name,

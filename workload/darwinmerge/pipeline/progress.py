@@ -60,6 +60,8 @@ def _stage(seen: Walk) -> str:
         return "resolving parents and rows"
     if "mri" in stages:
         return "model MRI"
+    if stages == {"report"}:
+        return "report"
     if seen.winner is None:
         asked = [task.inputs for task in seen.ready if isinstance(task.inputs, ScoreInputs)]
         if any(inputs.generation for inputs in asked):

@@ -1,4 +1,4 @@
-"""The report, left in the store: after each generation, so that it can be read while the run still goes, and at the end.
+"""The report, left in the store after each generation, so that it can be read while the run goes, and at the end.
 
 It is a view. What goes wrong in drawing it is told, and stops no run.
 """
