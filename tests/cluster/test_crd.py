@@ -118,6 +118,7 @@ OTHER = {
     "Keep": "Fail",
     "float32": "float16",
     "All": "Best",
+    "Candidates": "Finals",
     "attention": "ffn",
     "2GB": "3GB",
 }
@@ -126,6 +127,8 @@ OTHER = {
 def other(value: Any) -> Any:
     """Another value that the same field takes too."""
     match value:
+        case bool():
+            return not value
         case str():
             return OTHER.get(value, value + "x")
         case int():

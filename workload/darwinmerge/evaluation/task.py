@@ -202,7 +202,7 @@ class _Asked:
             for sets in self.sets.tasks
             if sets.task in self.logs
         }
-        whole = terms.samples == "All" or not self.inputs.generation
+        whole = terms.samples == "Candidates" or not self.inputs.generation
         prompting = self.place.prompting(terms, self.inputs.pins)
         for file, data in files(told, name[: layout.SHORT], self.recipe[: layout.SHORT], terms, prompting):
             if whole or file.startswith("results_"):

@@ -324,9 +324,9 @@ class Evaluation(Frozen):
     """What stands before each prompt, as the system's turn where there is a chat template."""
     fewshot_as_multiturn: bool = True
     """With a chat template: each example is a turn of its own, as lm-eval has it."""
-    samples: Literal["Finals", "All"] = "Finals"
+    samples: Literal["Finals", "Candidates"] = "Finals"
     """Whose answers are kept in lm-eval's own `samples_*.jsonl`: those of parents, average, finalists and verdict, or
-    every candidate's. Scores in lm-eval's `results_*.json` are kept for all."""
+    every candidate's too. Scores in lm-eval's `results_*.json` are kept for all."""
     finalists: Annotated[int, Field(ge=1, le=16)] = 3
     """The best candidates are scored again on fresh search rows, and the winner is chosen on all their rows."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"

@@ -52,7 +52,7 @@ class Terms(Frozen):
     template_args: str = ""
     system_instruction: str = ""
     fewshot_as_multiturn: bool = True
-    samples: Literal["Finals", "All"] = "Finals"
+    samples: Literal["Finals", "Candidates"] = "Finals"
 
 
 class Candidate(Frozen):
