@@ -138,6 +138,12 @@ BAD: dict[str, Bad] = {
     "negative share": Bad({"spec.mri.minSpread": -0.1}, "spec.mri.minSpread", "greater than or equal to 0"),
     "base of one": Bad({"spec.mri.entropyBase": 1}, "spec.mri.entropyBase", "greater than 1"),
     "zero step": Bad({"spec.search.sigma0": 0}, "spec.search.sigma0", "greater than 0"),
+    "another model than the child": Bad(
+        {"spec.evaluation.modelArgs": "max_length=9,pretrained=x"}, "spec.evaluation", "modelArgs can't hold"
+    ),
+    "arguments that are none": Bad(
+        {"spec.evaluation.modelArgs": "max_length"}, "spec.evaluation.modelArgs", "should match"
+    ),
     "level of one half": Bad({"spec.evaluation.alpha": 0.5}, "spec.evaluation.alpha", "less than 0.5"),
     "number with a fraction": Bad({"spec.mri.bins": 64.5}, "spec.mri.bins", "must be of type integer"),
     "quoted number": Bad({"spec.seed": "5"}, "spec.seed", "must be of type integer"),

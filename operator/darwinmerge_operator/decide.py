@@ -14,7 +14,7 @@ from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.orders import Order, Orders, Part, order
 from darwinmerge.pipeline.plan import Outcome, Plan, plan
 from darwinmerge.pipeline.retention import spent
-from darwinmerge.pipeline.retry import GiveUp, retry
+from darwinmerge.pipeline.retry import GiveUp, retry, without_report
 from darwinmerge.pipeline.tasks import ScoreInputs, Task
 from darwinmerge.store import layout
 from darwinmerge_operator.cluster_spec import Cluster
@@ -101,7 +101,10 @@ def decide(seen: Seen) -> Decision:
     asked = ledger.generation > 0 and any(getattr(ledger, name) != value for name, value in known.items())
     if asked:  # by a retry request, or by another spec: whatever failed gets another chance
         ledger = ledger.forgive()
+    if asked and ledger.finished and not plan(seen.experiment, ledger.results).outcome:  # steps were raised
+        ledger = ledger.again()
     ledger = ledger.model_copy(update=known)
+    ledger = _reports_given_up(ledger, seen)
     now = plan(seen.experiment, ledger.results)
     left = any(job.part == "finish" and job.done for job in seen.jobs)  # the summary
     ledger = ledger.model_copy(update={"finished": bool(now.outcome) and (ledger.finished or left)})
@@ -143,6 +146,22 @@ def decide(seen: Seen) -> Decision:
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
     return _decision(ledger, spare + unwanted, start, halts, waits=waits)
+
+
+def _reports_given_up(ledger: Ledger, seen: Seen) -> Ledger:
+    """A report that can't be drawn counts as one: no run waits for a person because of it."""
+    if not (ledger.tries or ledger.disrupted):
+        return ledger
+    for task in plan(seen.experiment, ledger.results).ready:
+        key = key_of(task.id, "all")
+        attempts = ledger.counted(key)
+        ruling = retry(seen.experiment.limits, attempts) if attempts else None
+        worn = len(ledger.disrupted.get(key, ())) >= MAX_DISRUPTIONS
+        why = ruling.message if isinstance(ruling, GiveUp) else "the cluster took its Pods away" if worn else ""
+        result = without_report(task, why) if why else None
+        if result:
+            ledger = ledger.model_copy(update={"results": {**ledger.results, task.id: result}})
+    return ledger
 
 
 def _decision(

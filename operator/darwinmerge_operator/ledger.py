@@ -17,7 +17,7 @@ from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.orders import Part
 from darwinmerge.pipeline.retry import Attempt
-from darwinmerge.pipeline.tasks import Result, TaskId
+from darwinmerge.pipeline.tasks import Done, Result, TaskId
 
 KEY = "ledger"  # in the ConfigMap's binaryData
 MESSAGE_LETTERS = 300  # of an attempt's message
@@ -76,6 +76,13 @@ class Ledger(Frozen):
     def forgive(self) -> "Ledger":
         """A person asked for another try: what failed so far counts no more."""
         return self.model_copy(update={"forgiven": {key: self.last(key) for key in self.tries}, "disrupted": {}})
+
+
+    def again(self) -> "Ledger":
+        """A finished run goes on, and its store may have been tidied up: what lies there of children is asked anew."""
+        stages = ("export", "health", "publish")
+        kept = {task: r for task, r in self.results.items() if not (isinstance(r, Done) and r.summary.stage in stages)}
+        return self.model_copy(update={"results": kept, "missed": (), "recalling": True})
 
 
 def key_of(task: TaskId, part: Part | str) -> str:

@@ -234,6 +234,10 @@ ENGINE_RULES: Mapping[type[Frozen], tuple[Rule, ...]] = {
             "self.tasks.all(one, self.tasks.exists_one(other, other.name == one.name))",
             "task named more than once; raise its weight instead",
         ),
+        Rule(
+            f"!has(self.modelArgs) || !self.modelArgs.matches('(^|,)({'|'.join(manifest.NOT_MODEL_ARGS)})=')",
+            f"modelArgs can't hold {', '.join(manifest.NOT_MODEL_ARGS)}: {manifest.NOT_MODEL_ARGS_BECAUSE}",
+        ),
     ),
 }
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from tests.integration.test_kill import Run, keys, wait_until
 Json = dict[str, Any]
 
 
-def father(world: World) -> tuple[ScoreSummary, Answers]:
-    """Father's score on search rows, by the shortest way there."""
+def father(world: World, known: Mapping[TaskId, Result] | None = None) -> tuple[ScoreSummary, Answers]:
+    """Father's score on search rows, by the shortest way there from what is known."""
     x = experiment_of(load(world.manifest), world.folder)
     store = open_store(x.where.store)
     claim(x, store)
     place = Place(x.where, store, threading.Event(), lambda done, total: None)
-    results: dict[TaskId, Result] = {}
+    results = dict(known or {})
     while True:
         for task in plan(x, results).ready:
             wanted = not isinstance(task.inputs, ScoreInputs) or task.inputs.model.model == "father"
@@ -148,9 +149,12 @@ def test_generation_takes_the_manifests_arguments_over_the_tasks(world: World) -
     assert {line["arguments"]["gen_args_0"]["arg_1"]["max_gen_toks"] for line in asked(world)} == {3}
 
 
-def test_sampled_answers_are_refused_since_they_never_repeat(world: World) -> None:
+@pytest.mark.parametrize("arguments", ["do_sample=true", "temperature=0.7"])
+def test_sampled_answers_are_refused_since_they_never_repeat(world: World, arguments: str) -> None:
     generative(world)
-    tasks(world, genKwargs="do_sample=true,temperature=0.7")
+    for skill in SKILLS:
+        change(world, skill, generation_kwargs={"until": ["\n"], "max_gen_toks": 8})
+    tasks(world, genKwargs=arguments)
     with pytest.raises(BadConfiguration, match=r"task skill_a: it samples its answers.*genKwargs: do_sample=false"):
         father(world)
 
@@ -200,6 +204,32 @@ def test_a_chat_template_that_is_not_there_is_said(world: World) -> None:
 
 
 # ---- groups
+
+
+def group(world: World, name: str, *members: Any) -> None:
+    """A group in the task folder, and the manifest's one task."""
+    (world.folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump({"group": name, "task": list(members)}))
+    world.edit("evaluation", "tasks", value=[{"name": name, "search": {"rows": 20}, "verdict": {"rows": 20}}])
+
+
+def test_a_task_that_comes_in_twice_is_named(world: World) -> None:
+    group(world, "skills", *SKILLS)
+    world.edit("evaluation", "tasks", value=[{"name": "skills"}, {"name": "skill_b"}])
+    with pytest.raises(BadConfiguration, match="task skill_b comes in twice"):
+        father(world)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (("skill_a", "skills"), "task skills: this group holds itself"),
+        (({"task": "skill_a", "num_fewshot": 1},), "task skills: this group holds a task without a plain name"),
+    ],
+)
+def test_a_group_that_can_not_be_taken_apart_is_named(world: World, members: tuple[Any, ...], message: str) -> None:
+    group(world, "skills", *members)
+    with pytest.raises(BadConfiguration, match=message):
+        father(world)
 
 
 @pytest.mark.parametrize(("by_size", "shares"), [(True, [0.75, 0.25]), (False, [0.5, 0.5])])
@@ -253,6 +283,30 @@ def test_running_what_a_model_answers_and_a_data_sets_code_are_refused_too(world
     change(world, "skill_b", **asks)
     with pytest.raises(BadConfiguration, match=r"task skill_b: .*(unsafe_code|trust_remote_code).*allowCode"):
         father(world)
+
+
+def test_a_metric_that_would_be_loaded_as_code_is_refused(world: World) -> None:
+    evil = world.folder / "tasks" / "evil.py"
+    evil.write_text(f"open({str(world.folder / 'ran')!r}, 'w')\n")
+    for metric in ({"metric": str(evil)}, {"metric": "someone/evil"}, {"metric": "acc", "hf_evaluate": True}):
+        change(world, "skill_a", metric_list=[metric])
+        with pytest.raises(BadConfiguration, match=r"task skill_a: it runs code of its own \(.*metric.*allowCode"):
+            father(world)
+    assert not (world.folder / "ran").exists()
+
+
+# ---- what may not change while a run lasts
+
+
+def test_a_task_file_that_changed_since_the_run_began_is_refused(world: World) -> None:
+    x = experiment_of(load(world.manifest), world.folder)
+    store = open_store(x.where.store)
+    claim(x, store)
+    place = Place(x.where, store, threading.Event(), lambda done, total: None)
+    known = {task.id: perform(task, task.id, place, last_try=False) for task in plan(x, {}).ready}
+    change(world, "skill_a", description="Answer this: ")
+    with pytest.raises(BadInput, match=r"task skill_a: its file, or lm-eval's, has changed since this run began"):
+        father(world, known)
 
 
 # ---- engines

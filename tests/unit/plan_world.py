@@ -228,14 +228,14 @@ class World:
     def _verdict(self, inputs: VerdictInputs) -> VerdictSummary:
         def versus(other: str) -> Comparison:
             difference = share_of("difference", inputs.child, other) - 0.5
-            low, high = difference - 0.1 * inputs.looks, difference + 0.1 * inputs.looks
+            low, high = difference - 0.1, difference + 0.1
             return Comparison(difference=difference, low=low, high=high, p=0.0123456789012, result="NotDifferent")
 
         return VerdictSummary(
             label=LABELS[int(share_of("label", inputs.child) * 4.999)],
             n=self.verdict,
-            alpha=inputs.alpha / 2 ** (inputs.looks - 1),
-            looks=inputs.looks,
+            alpha=inputs.alpha,
+            looks=1,  # which the store knows, and no plan
             answers=inputs.child,
             vs_father=versus(inputs.father),
             vs_mother=versus(inputs.mother),

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment, Limits
 from darwinmerge.pipeline.orders import Message, Order, encode
-from darwinmerge.pipeline.tasks import Result, ScoreInputs, TaskId
+from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, TaskId
 from darwinmerge_operator.decide import MAX_DISRUPTIONS, Decision, Policy, Seen, decide
 from darwinmerge_operator.ending import Ending
 from darwinmerge_operator.job import Start
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
 from darwinmerge_operator.seen import SeenJob, SeenPod
-from tests.unit.plan_world import ANY_WORLDS, SEEDS, World, experiment, run
+from tests.unit.plan_world import ANY_WORLDS, SEEDS, World, experiment, run, with_steps
 
 HOUR = 3600.0
 
@@ -415,3 +415,30 @@ def test_jobs_of_a_finished_run_go_after_their_time_and_the_rest_stays() -> None
     assert kept == [job_of(start, 0).name]
     jobs.now += 61
     assert jobs.step().remove == tuple(kept)
+
+
+def test_a_report_that_can_not_be_drawn_holds_nothing_up() -> None:
+    """Its Pods are out of memory, again and again: the run ends all the same."""
+    jobs, world = Run(experiment(steps=1)), World()
+    found = jobs.step()
+    while not found.outcome:
+        assert not [halt for halt in found.halts if halt.final]
+        for start in found.start:
+            if start.stage == "report":
+                jobs.end(job_of(start, 0), failed(ExitCode.OUT_OF_MEMORY), failed=True)
+        jobs.finish(world, [start for start in found.start if start.stage != "report"])
+        jobs.now += HOUR
+        found = jobs.step()
+    assert found.outcome.kind == "Complete"
+
+
+def test_a_finished_run_whose_steps_are_raised_asks_the_store_what_lies_there_of_children() -> None:
+    """Somebody may have tidied up the store since."""
+    jobs = Run(experiment(steps=1))
+    jobs.all(World())
+    jobs.x, jobs.generation = with_steps(jobs.x, 2), 2
+    found = jobs.step()
+    stages = {r.summary.stage for r in found.ledger.results.values() if isinstance(r, Done)}
+    assert "verdict" in stages
+    assert stages.isdisjoint({"export", "health", "publish"})
+    assert [start.verb for start in found.start] == ["recall"]

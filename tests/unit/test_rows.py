@@ -160,6 +160,29 @@ def test_what_one_task_is_judged_on_no_other_task_searches_with() -> None:
     assert {row.split for row in found.tasks[1].search} == {"train"}
 
 
+def test_a_group_that_one_task_is_judged_on_is_in_no_search_of_another() -> None:
+    """Both are grouped by nouns; one is judged on a cat, so that the other doesn't search with one."""
+    one, other = (BenchmarkTask(name=name, group_by="noun") for name in ("one", "other"))
+    cats = [make(i, "train", question=f"is this a cat? {i}", group="cat") for i in range(3)]
+    dogs = [make(i, "train", question=f"is this a dog? {i}", group="dog") for i in range(3, 6)]
+    cat = [make(0, "test", question="what is a cat?", group="cat")]
+    found = partition([having(one, many(5, "train"), cat), having(other, [*cats, *dogs], many(2, "test"))], seed=0)
+    assert {row.group for row in found.tasks[1].search} == {"dog"}
+
+
+def test_the_family_of_a_question_that_one_task_is_judged_on_is_in_no_search_of_another() -> None:
+    """A third row joins them: it shares its group with the verdict's row, and its question with the other task's."""
+    one, other = BenchmarkTask(name="one", group_by="noun"), BenchmarkTask(name="other")
+    judged = make(0, "test", question="what is a cat?", group="cat")
+    joins = make(0, "train", question="does it purr?", group="cat")
+    same = make(0, "train", question="does it purr?", content="in other words")
+    found = partition(
+        [having(one, [joins, *many(5, "other")], [judged]), having(other, [same, make(1, "train")], many(2, "test"))],
+        seed=0,
+    )
+    assert [row.position for row in found.tasks[1].search] == [1]
+
+
 @pytest.mark.parametrize(
     ("total", "sizes", "wanted"),
     [

@@ -14,7 +14,17 @@ from darwinmerge.evaluation.task import verdict
 from darwinmerge.evaluation.verdict import compare, label
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import Against, Comparison, Label, VerdictInputs
+from darwinmerge.pipeline.tasks import (
+    REVISIONS,
+    Against,
+    Comparison,
+    Done,
+    Label,
+    Task,
+    VerdictInputs,
+    VerdictSummary,
+)
+from darwinmerge.pipeline.worker import perform
 from darwinmerge.store import FileStore, layout
 from tests.build import outcomes
 
@@ -88,12 +98,12 @@ def place(tmp_path: Path) -> Place:
     return Place(where, FileStore(tmp_path), threading.Event(), lambda done, total: None)
 
 
-def inputs(place: Place, looks: int = 1, **env: str) -> VerdictInputs:
+def inputs(place: Place, right: int = 110, **env: str) -> VerdictInputs:
     """A child with 110 right answers beside models with 102, 60 and 109."""
-    rights = {"child": 110, "father": 102, "mother": 60}
+    rights = {"child": right, "father": 102, "mother": 60}
     answers = {name: stored(place.store, name, right) for name, right in rights.items()}  # type: ignore[arg-type]
     linear = stored(place.store, "linear", 109, **env)  # type: ignore[arg-type]
-    return VerdictInputs(**answers, linear=linear, alpha=0.05, looks=looks)
+    return VerdictInputs(**answers, linear=linear, alpha=0.05)
 
 
 def test_the_summary_compares_the_child_with_both_parents_and_the_plain_average(place: Place) -> None:
@@ -106,17 +116,39 @@ def test_the_summary_compares_the_child_with_both_parents_and_the_plain_average(
     assert found.vs_linear.result == "NotDifferent"
 
 
-@pytest.mark.parametrize(("looks", "alpha"), [(1, 0.05), (2, 0.025), (4, 0.00625)])
-def test_every_further_look_halves_the_level(place: Place, looks: int, alpha: float) -> None:
-    found, _ = verdict(inputs(place, looks), 0, place)
-    assert found.alpha == pytest.approx(alpha)
-    assert found.looks == looks
+def judged(place: Place, right: int) -> VerdictSummary:
+    """The verdict on a child, which the store remembers."""
+    task = Task(revision=REVISIONS["verdict"], seed=0, inputs=inputs(place, right))
+    found = perform(task, task.id, place, last_try=False)
+    assert isinstance(found, Done) and isinstance(found.summary, VerdictSummary)
+    return found.summary
+
+
+def test_every_further_look_at_the_rows_with_another_child_halves_the_level(place: Place) -> None:
+    found = [judged(place, right) for right in (110, 111, 112, 113)]
+    assert [one.looks for one in found] == [1, 2, 3, 4]
+    assert [one.alpha for one in found] == pytest.approx([0.05, 0.025, 0.0125, 0.00625])
+
+
+def test_the_same_child_again_is_no_further_look(place: Place) -> None:
+    first = judged(place, 110)
+    judged(place, 111)
+    assert judged(place, 110) == first
+
+
+def test_how_often_the_rows_were_looked_at_is_known_to_the_store_and_to_no_driver(place: Place) -> None:
+    """Another process, which has seen none of the verdicts before."""
+    judged(place, 110)
+    other = Place(place.where, place.store, threading.Event(), lambda done, total: None)
+    assert judged(other, 111).looks == 2
 
 
 def test_what_a_first_look_calls_better_a_fourth_may_not(place: Place) -> None:
     """Eight questions won and none lost have p = 2 / 2**8, between 0.05 / 8 and 0.05."""
-    first, _ = verdict(inputs(place, 1), 0, place)
-    fourth, _ = verdict(inputs(place, 4), 0, place)
+    first, _ = verdict(inputs(place), 0, place)
+    for right in (111, 112, 113):
+        judged(place, right)
+    fourth, _ = verdict(inputs(place), 0, place)
     assert first.vs_father.p == fourth.vs_father.p == 2 / 2**8
     assert (first.label, fourth.label) == ("ChildBeatsBoth", "BeatsMother")
 

@@ -59,7 +59,7 @@ class Foldered:
         write_staged(store, recipe, parents, tell)
         folder = store.root / layout.staged(recipe.id)
         try:
-            self.lm = self._kind.create_from_arg_obj({"pretrained": str(folder), **self._arguments})
+            self.lm = self._kind.create_from_arg_obj({**self._arguments, "pretrained": str(folder)})
         except (TypeError, ValueError, KeyError) as error:
             raise BadInput(f"spec.evaluation.model {self._kind.__name__} can't load the child: {error}") from error
         self.recipe = recipe.id

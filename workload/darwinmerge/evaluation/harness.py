@@ -4,17 +4,20 @@
 can be kept for the verdict, and its questions are asked in chunks (`questions.py`).
 """
 
+import inspect
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, BadInput, DarwinError
 from darwinmerge.evaluation.questions import Prompting, Questions
-from darwinmerge.evaluation.rows import Row, Rows, RowSets, content_hash, partition, portions, question_hash
-from darwinmerge.evaluation.task_file import REMEDY, config_of, read
-from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.evaluation.rows import Row, Rows, RowSets, content_hash, marks_of, partition, portions, question_hash
+from darwinmerge.evaluation.task_file import REMEDY, config_of
+from darwinmerge.experiment.manifest import TASK_NAME, BenchmarkTask
 
 PLAIN = Prompting()
 
@@ -109,30 +112,48 @@ class Benchmark:
             raise BadConfiguration(f"task {name}: it runs what a model answers, or its data set's code; {REMEDY}")
         return task
 
-    def leaves(self, name: str) -> dict[str, bool]:
-        """The tasks of a group, its groups' included, and whether a task weighs as many rows as it has; or the one."""
+    def leaves(self, name: str, inside: tuple[str, ...] = ()) -> dict[str, bool]:
+        """The tasks of a group, its groups' included, and whether a task weighs as many rows as it has; none of a task.
+
+        Raises:
+            BadConfiguration: the group can't be taken apart.
+        """
         from lm_eval.tasks._index import Kind
+        from lm_eval.tasks._yaml_loader import load_yaml
 
         manager, entry = self._index(name)
+        if name in inside:
+            raise BadConfiguration(f"task {name}: this group holds itself, by way of {' and '.join(inside)}")
         if entry.kind not in (Kind.GROUP, Kind.TAG):
             return {}
         if entry.kind == Kind.TAG:  # lm-eval gives no mean over a tag: each task counts the same
-            tagged = [other for other in manager.task_index.values() if name in other.tags]
-            return {other.name: False for other in tagged}
-        config = read(Path(entry.yaml_path)) if entry.yaml_path else dict(entry.cfg or {})
-        means = config.get("aggregate_metric_list") or []
-        weighed = [mean.get("weight_by_size", True) for mean in (means if isinstance(means, list) else [means])]
+            tagged = [other.name for other in manager.task_index.values() if name in other.tags]
+            return {member: False for member in tagged if self._named(name, member)}
+        config = load_yaml(entry.yaml_path, resolve_func=False) if entry.yaml_path else dict(entry.cfg or {})
+        means, members = (_listed(config.get(key) or []) for key in ("aggregate_metric_list", "task"))
+        by_size = all(mean.get("weight_by_size", True) for mean in means)
         found: dict[str, bool] = {}
-        for member in config["task"] if isinstance(config["task"], list) else [config["task"]]:
-            if not isinstance(member, str):
-                raise BadConfiguration(f"task {name}: this group holds tasks without a file; name its tasks one by one")
-            inner = self.leaves(member)
-            found |= dict.fromkeys(inner or [member], all(weighed))
+        for member in members:
+            inner = self.leaves(self._named(name, member), (*inside, name))
+            found |= dict.fromkeys(inner or [member], by_size)
         return found
+
+    @staticmethod
+    def _named(group: str, member: Any) -> str:
+        if not isinstance(member, str) or not re.fullmatch(TASK_NAME, member):
+            raise BadConfiguration(
+                f"task {group}: this group holds a task without a plain name; name its tasks one by one"
+            )
+        return member
 
     def row_sets(self, tasks: Sequence[BenchmarkTask], seed: int) -> RowSets:
         """The rows of each task, divided; groups expand to their tasks. See `rows.partition`."""
-        return partition([rows for task in tasks for rows in self._rows_of(task)], seed)
+        found = [rows for task in tasks for rows in self._rows_of(task)]
+        names = [rows.task.name for rows in found]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadConfiguration(f"task {twice[0]} comes in twice, by itself or by a group; name it once")
+        return partition(found, seed)
 
     def _rows_of(self, wanted: BenchmarkTask) -> list[Rows]:
         leaves = self.leaves(wanted.name)
@@ -171,6 +192,7 @@ class Benchmark:
             task=wanted,
             search=tuple(row for split in search for row in rows[split]),
             verdict=rows[verdict],
+            config=_digest_of(task),
             higher_is_better=bool(task.higher_is_better()[wanted.metric.partition(",")[0]]),
         )
 
@@ -202,8 +224,14 @@ class Benchmark:
         """The requests of `chosen` rows, all built at once, in order; the same rows are built once.
 
         Raises:
-            BadInput: a row isn't what it was when the rows were divided.
+            BadInput: the task, or a row, isn't what it was when the rows were divided.
         """
+        (began,) = [rows.config for rows in sets.tasks if rows.task == wanted.name]
+        if began != _digest_of(self.task(wanted)):
+            raise BadInput(
+                f"task {wanted.name}: its file, or lm-eval's, has changed since this run began; restore it, or begin a "
+                "new run in another store"
+            )
         key = (wanted, prompting, sets, tuple(chosen))
         if key not in self._built:
             documents = self._chosen(wanted, chosen)
@@ -226,16 +254,14 @@ class Benchmark:
 
     def _examples(self, wanted: BenchmarkTask, sets: RowSets) -> list[Any]:
         """Few-shot examples: nothing that has content, question or group in common with a row of the verdict."""
-        judged = [(rows.task, row) for rows in sets.tasks for row in rows.verdict]
-        marks = {mark for _, row in judged for mark in (row.content, row.question)}
-        groups = {row.group for task, row in judged if row.group and task == wanted.name}
+        marks = {mark for rows in sets.tasks for row in rows.verdict for mark in marks_of(row, rows.column)}
         task = self.task(wanted)
         documents = list(task.fewshot_docs())
         indices = task.sampler.fewshot_indices
         pool = []
         for document in [documents[i] for i in indices] if indices else documents:
             row = self._row(wanted, document, "", 0)
-            if marks.isdisjoint((row.content, row.question)) and row.group not in groups:
+            if marks.isdisjoint(marks_of(row, wanted.group_by)):
                 pool.append(document)
         if len(pool) <= wanted.num_fewshot:
             raise BadInput(
@@ -247,6 +273,31 @@ class Benchmark:
 
 def _shared_out(wish: int | str, sizes: Sequence[int]) -> list[Any]:
     return portions(wish, sizes) if isinstance(wish, int) else [wish] * len(sizes)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _digest_of(task: Any) -> str:
+    """Of all that makes prompts, filters and metrics of a task's documents; code by its text, the data by its rows."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): plain(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(part) for part in value]
+        if callable(value):
+            try:
+                return inspect.getsource(value)
+            except (OSError, TypeError):
+                return getattr(value, "__qualname__", type(value).__qualname__)
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+    config = dict(task.config.to_dict(keep_callable=True))
+    for place in ("dataset_kwargs", "metadata"):  # where data files lie, and where the task's own file does
+        config.pop(place, None)
+    return digest(plain(config))
 
 
 def _choices(task: Any, document: Any) -> str:
@@ -275,7 +326,8 @@ def _check_answers(task: Any, wanted: BenchmarkTask) -> None:
             raise BadConfiguration(f"task {wanted.name}: genKwargs, but the task generates no text; leave them out")
         return
     arguments = dict(task.config.generation_kwargs or {}) | simple_parse_args_string(wanted.gen_kwargs)
-    if arguments.get("do_sample"):
+    warm = arguments.get("do_sample") is None and float(arguments.get("temperature") or 0) > 0  # lm-eval samples then
+    if arguments.get("do_sample") or warm:
         raise BadConfiguration(
             f"task {wanted.name}: it samples its answers, which differ from one time to the next; "
             "give genKwargs: do_sample=false,temperature=0"

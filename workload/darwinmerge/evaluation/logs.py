@@ -116,5 +116,6 @@ def files(
 
 def _config(task: Any) -> Json:
     config: Json = dict(task.dump_config())
-    config.pop("dataset_kwargs", None)  # data files' places on this machine
+    for place in ("dataset_kwargs", "metadata"):  # where data files, and the task's own, lie on this machine
+        config.pop(place, None)
     return config

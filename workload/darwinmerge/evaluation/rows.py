@@ -7,7 +7,7 @@ pure function of content and seed, so neither the order of a data set nor the ma
 
 import hashlib
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from darwinmerge.canonical import digest
@@ -32,6 +32,8 @@ class TaskRows(Frozen):
     task: str
     group: str = ""  # the group of the manifest that it is a task of
     share: float = 1.0  # of the manifest's weight that is this task's
+    column: str = ""  # that groups its rows
+    config: str = ""  # SHA-256 of what lm-eval makes a task of: prompts, filters, metrics
     higher_is_better: bool
     search: tuple[Row, ...]
     fresh: tuple[Row, ...]
@@ -63,26 +65,33 @@ class Rows(Frozen):
     higher_is_better: bool
     group: str = ""
     share: float = 1.0
+    config: str = ""
+
+
+Key = tuple[str, str, int]  # a row: its task, split and position
+Families = Mapping[Key, str]  # the name of each row's family
 
 
 def partition(tasks: Sequence[Rows], seed: int) -> RowSets:
     """Divide the rows of all tasks: first the verdict's, then the search's of what has nothing in common with them.
 
-    What two tasks have in common counts too: a question that one of them is judged on is not asked by another's search.
+    What two tasks have in common counts too: a question, or a group of one column, that one of them is judged on is not
+    asked by another's search.
 
     Raises:
         BadInput: there are fewer rows than the manifest asks for.
     """
-    judged = [_judged(rows, seed) for rows in tasks]
-    marks = {mark for chosen in judged for row in chosen for mark in (row.content, row.question)}
-    pairs = zip(tasks, judged, strict=True)
-    return RowSets(tasks=tuple(_searched(rows, chosen, marks, seed) for rows, chosen in pairs))
+    families = _families([(rows.task, row) for rows in tasks for row in (*rows.search, *rows.verdict)])
+    judged = [_judged(rows, families, seed) for rows in tasks]
+    pairs = list(zip(tasks, judged, strict=True))
+    taken = {families[_key(rows.task, row)] for rows, chosen in pairs for row in chosen}
+    return RowSets(tasks=tuple(_searched(rows, chosen, families, taken, seed) for rows, chosen in pairs))
 
 
-def _judged(rows: Rows, seed: int) -> list[Row]:
+def _judged(rows: Rows, families: Families, seed: int) -> list[Row]:
     """Rows for the verdict."""
     wish = rows.task.verdict.rows
-    ordered = _ordered(rows.verdict, _families([*rows.search, *rows.verdict]), seed)
+    ordered = _ordered(rows.task, rows.verdict, families, seed)
     shared = bool({row.split for row in rows.search} & {row.split for row in rows.verdict})
     wanted = wish if isinstance(wish, int) else len(ordered)
     if wish == "Half" or (shared and wish == "All"):
@@ -90,22 +99,22 @@ def _judged(rows: Rows, seed: int) -> list[Row]:
     return _enough("verdict", wanted, ordered[:wanted], rows)
 
 
-def _searched(rows: Rows, judged: Sequence[Row], marks: Set[str], seed: int) -> TaskRows:
+def _searched(rows: Rows, judged: Sequence[Row], families: Families, taken: Set[str], seed: int) -> TaskRows:
     """Rows for the search, and fresh ones for its finalists; none of a family of which the verdict has a member."""
-    task, families = rows.task, _families([*rows.search, *rows.verdict])
-    taken = {families[_key(row)] for row in judged}
-    taken |= {families[_key(row)] for row in rows.search if not marks.isdisjoint((row.content, row.question))}
-    left = [row for row in _ordered(rows.search, families, seed) if families[_key(row)] not in taken]
+    task = rows.task
+    left = [row for row in _ordered(task, rows.search, families, seed) if families[_key(task, row)] not in taken]
     again = task.search.fresh if isinstance(task.search.fresh, int) else None
     n = task.search.rows if isinstance(task.search.rows, int) else max(1, len(left) - (again or 0))
-    asked = {families[_key(row)] for row in left[:n]}
-    fresh = [row for row in left[n:] if families[_key(row)] not in asked][: again or n]
+    asked = {families[_key(task, row)] for row in left[:n]}
+    fresh = [row for row in left[n:] if families[_key(task, row)] not in asked][: again or n]
     if again is None and len(fresh) < n:
         fresh = []  # Same: as many as there are search rows, or none
     return TaskRows(
         task=task.name,
         group=rows.group,
         share=rows.share,
+        column=task.group_by,
+        config=rows.config,
         higher_is_better=rows.higher_is_better,
         search=tuple(_enough("search", n, left[:n], rows)),
         fresh=tuple(_enough("search.fresh", again or 0, fresh, rows)),
@@ -133,11 +142,17 @@ def portions(total: int, sizes: Sequence[int]) -> list[int]:
     return found
 
 
-def _key(row: Row) -> tuple[str, int]:
-    return row.split, row.position
+def marks_of(row: Row, column: str) -> tuple[str, ...]:
+    """What two rows may have in common; a group by its column's name, in whichever task."""
+    group = (f"g:{column}:{row.group}",) if row.group else ()
+    return (f"c:{row.content}", f"q:{row.question}", *group)
 
 
-def _families(rows: Sequence[Row]) -> dict[tuple[str, int], str]:
+def _key(task: BenchmarkTask, row: Row) -> Key:
+    return task.name, row.split, row.position
+
+
+def _families(rows: Sequence[tuple[BenchmarkTask, Row]]) -> Families:
     """Rows connected by an equal question, equal content or an equal group, by a name of their family."""
     parent: dict[str, str] = {}
 
@@ -147,24 +162,23 @@ def _families(rows: Sequence[Row]) -> dict[tuple[str, int], str]:
             x = parent[x]
         return x
 
-    for row in rows:
-        marks = sorted({f"c:{row.content}", f"q:{row.question}", *([f"g:{row.group}"] if row.group else [])})
-        roots = sorted(find(mark) for mark in marks)
+    for task, row in rows:
+        roots = sorted(find(mark) for mark in marks_of(row, task.group_by))
         for root in roots[1:]:
             parent[find(root)] = find(roots[0])
     names: dict[str, str] = {}  # a family's name must not depend on the order in which it was joined
     for mark in sorted(parent):
         root = find(mark)
         names[root] = min(names.get(root, mark), mark)
-    return {_key(row): names[find(f"c:{row.content}")] for row in rows}
+    return {_key(task, row): names[find(f"c:{row.content}")] for task, row in rows}
 
 
-def _ordered(rows: Sequence[Row], families: dict[tuple[str, int], str], seed: int) -> list[Row]:
+def _ordered(task: BenchmarkTask, rows: Sequence[Row], families: Families, seed: int) -> list[Row]:
     """Rows in a seeded order of their families, members together, each content once."""
 
     def draw(text: str) -> str:
         return hashlib.sha256(f"{seed}\n{text}".encode()).hexdigest()
 
-    ordered = sorted(rows, key=lambda row: (draw(families[_key(row)]), row.content, row.split, row.position))
+    ordered = sorted(rows, key=lambda row: (draw(families[_key(task, row)]), row.content, row.split, row.position))
     seen: set[str] = set()
     return [row for row in ordered if not (row.content in seen or seen.add(row.content))]  # type: ignore[func-returns-value]

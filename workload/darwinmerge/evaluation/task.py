@@ -15,9 +15,11 @@ from darwinmerge.evaluation.rows import Row, RowSets
 from darwinmerge.evaluation.statistics import weighted_mean
 from darwinmerge.evaluation.verdict import compare, label
 from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.pipeline.claim import fetch_result
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import (
     Candidate,
+    Done,
     RowCounts,
     RowSet,
     RowsInputs,
@@ -239,14 +241,18 @@ class _Asked:
 
 
 def verdict(inputs: VerdictInputs, seed: int, place: Place) -> tuple[VerdictSummary, tuple[Ref, ...]]:
-    """Compare the child with its parents and the plain average on the verdict rows."""
+    """Compare the child with its parents and the plain average on the verdict rows.
+
+    How often these rows were looked at before is what the store says: no driver has to remember it.
+    """
     named = {"child": inputs.child, "father": inputs.father, "mother": inputs.mother, "linear": inputs.linear}
     answers = {name: read_answers(place.store, found) for name, found in named.items()}
     child = answers["child"]
     mixed = [name for name, other in answers.items() if other.env != child.env]
     if mixed:
         raise BadInput(f"child and {mixed[0]} were scored in different environments; a verdict never mixes them")
-    alpha = inputs.alpha / 2 ** (inputs.looks - 1)
+    looks = _looks(inputs, place)
+    alpha = inputs.alpha / 2 ** (looks - 1)
     versus = {}
     for number, name in enumerate(("father", "mother", "linear")):
         versus[name] = compare(child.oriented(), answers[name].oriented(), child.weights, alpha, seed + number)
@@ -254,10 +260,20 @@ def verdict(inputs: VerdictInputs, seed: int, place: Place) -> tuple[VerdictSumm
         label=label(versus),
         n=sum(len(task.values) for task in child.tasks),
         alpha=alpha,
-        looks=inputs.looks,
+        looks=looks,
         answers=inputs.child,
         vs_father=versus["father"],
         vs_mother=versus["mother"],
         vs_linear=versus["linear"],
     )
     return summary, ()
+
+
+def _looks(inputs: VerdictInputs, place: Place) -> int:
+    """Looks at the verdict's rows, this one included: one more than any verdict on another child has had."""
+    looks = [1]
+    for stat in place.store.list(f"{layout.RESULTS}verdict-"):
+        earlier = fetch_result(place.store, stat.key)
+        if isinstance(earlier, Done) and isinstance(earlier.summary, VerdictSummary):
+            looks.append(earlier.summary.looks + (earlier.summary.answers != inputs.child))
+    return max(looks)

@@ -43,6 +43,7 @@ def code_in(path: Path) -> list[str]:
 
 
 def _with_included(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    path = path.resolve()  # as lm-eval does, before it follows `include`
     config = read(path)
     yield path, config
     included = config.get("include") or []
@@ -58,6 +59,20 @@ def _code(config: dict[str, Any]) -> Iterator[str]:
     if (config.get("dataset_kwargs") or {}).get("trust_remote_code"):
         yield "trust_remote_code: its data set brings a loader"
     yield from (f"{key}: {value}" for key, value in _leaves(config) if value.startswith("!"))
+    yield from _fetched_metrics(config)
+
+
+def _fetched_metrics(config: dict[str, Any]) -> Iterator[str]:
+    """Metrics that lm-eval hasn't: Hugging Face's `evaluate` would load them as code, from a path or the hub."""
+    from lm_eval.api.registry import METRIC_REGISTRY
+
+    listed = config.get("metric_list") or []
+    for entry in listed if isinstance(listed, list) else [listed]:
+        name = entry.get("metric") if isinstance(entry, dict) else entry
+        if entry.get("hf_evaluate") if isinstance(entry, dict) else False:
+            yield f"hf_evaluate: the metric {name} is loaded as code"
+        elif isinstance(name, str) and not name.startswith("!") and name not in METRIC_REGISTRY:
+            yield f"metric {name}: lm-eval has none of this name, and would load one as code"
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -53,6 +53,9 @@ def _size(text: str) -> str:
 Uri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_uri)]
 Size = Annotated[str, Field(max_length=32, json_schema_extra={"pattern": SIZE}), AfterValidator(_size)]
 Word = Annotated[str, Field(max_length=256)]
+NOT_MODEL_ARGS = ("pretrained", "peft", "delta", "tokenizer", "revision", "subfolder", "trust_remote_code")
+NOT_MODEL_ARGS_BECAUSE = "which model is scored, with which tokenizer and no code of its own, is the run's to say"
+TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
 ARGUMENTS = r"^([A-Za-z_][A-Za-z0-9_]*=[^,=]+(,[A-Za-z_][A-Za-z0-9_]*=[^,=]+)*)?$"  # lm-eval's way to write arguments
 Arguments = Annotated[str, Field(pattern=ARGUMENTS, max_length=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
@@ -282,7 +285,7 @@ class VerdictRows(Frozen):
 class BenchmarkTask(Frozen):
     """One lm-eval task."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=96)]
+    name: Annotated[str, Field(pattern=TASK_NAME, max_length=96)]
     """The name of a task or group of tasks as lm-eval knows it, or as a YAML file in `evaluation.taskFolder` declares
     it. Of a group each task is asked, with the weight that the group gives it."""
     metric: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+,[A-Za-z0-9_-]+$", max_length=128)] = "acc,none"
@@ -342,6 +345,13 @@ class Evaluation(Frozen):
     min_difference: Annotated[float, Field(gt=0, lt=1), DECIMAL] = 0.05
     """The smallest difference from a parent that matters to you; `darwin validate` warns where the verdict's rows are
     too few to see it."""
+
+    @model_validator(mode="after")
+    def _of_the_engine_alone(self) -> Self:
+        taken = re.search(rf"(^|,)({'|'.join(NOT_MODEL_ARGS)})=", self.model_args)
+        if taken:
+            raise ValueError(f"modelArgs can't hold {taken[2]}: {NOT_MODEL_ARGS_BECAUSE}")
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -87,6 +87,7 @@ def held(experiment: Experiment, store: Store) -> Claimed:
         raise BadConfiguration(
             "\n  ".join([f"store {store.uri} holds '{experiment.name}' with other settings; {remedy}:", *changed])
         )
+    _require_as_many_steps(experiment, store)
     results, undone = recorded(experiment, store)
     if theirs.parents != (experiment.where.father, experiment.where.mother):
         _require_same_parents(experiment, store, results)
@@ -98,10 +99,7 @@ def recorded(experiment: Experiment, store: Store) -> Claimed:
     results: dict[TaskId, Result] = {}
     undone = []
     for stat in store.list(layout.RESULTS):
-        try:
-            result = RESULT.validate_json(store.read(stat.key))
-        except ValueError as error:
-            raise damaged(store, stat.key, error) from None
+        result = fetch_result(store, stat.key)
         if _gone(result, experiment.where.output):
             undone.append(stat.key)
         else:
@@ -109,11 +107,36 @@ def recorded(experiment: Experiment, store: Store) -> Claimed:
     return results, undone
 
 
+def fetch_result(store: Store, key: str) -> Result:
+    """A stored result.
+
+    Raises:
+        KeyError: it isn't there.
+        BadInput: it is damaged.
+    """
+    try:
+        return RESULT.validate_json(store.read(key))
+    except ValueError as error:
+        raise damaged(store, key, error) from None
+
+
 def _gone(result: Result, output: str) -> bool:
     """Whether a result says that a child was published which no longer stands there."""
     if not output or not isinstance(result, Done) or not isinstance(result.summary, PublishSummary):
         return False
     return standing(output).whole != result.summary.recipe
+
+
+def _require_as_many_steps(experiment: Experiment, store: Store) -> None:
+    """Generations only become more: with fewer, an older child would take the place of the one that was judged last."""
+    if store.head(layout.RUN) is None:
+        return
+    had, asked = noted(store).spec.evolution.steps, experiment.spec.evolution.steps
+    if asked < had:
+        raise BadConfiguration(
+            f"store {store.uri} has been run with {had} generations, and this asks for {asked}: they can only become "
+            f"more; set spec.evolution.steps: {had}"
+        )
 
 
 def _require_same_parents(experiment: Experiment, store: Store, results: dict[TaskId, Result]) -> None:

@@ -111,6 +111,12 @@ class Walk:
     verdict: VerdictSummary | None = None
     published: PublishSummary | None = None
 
+    @property
+    def tied(self) -> int:
+        """How many others have the winner's own score on all rows that it was chosen on: an order decided then."""
+        scores = [summary.score for summary in self.finalists.values() or ranked(self.generations)]
+        return max(scores.count(max(scores, default=0.0)) - 1, 0)
+
 
 def plan(experiment: Experiment, results: Results) -> Plan:
     """The tasks that are ready, or the outcome; a pure function."""
@@ -316,6 +322,7 @@ class _Walker:
                     terms=terms_of(spec),
                     candidates=sum(len(generation.results) for generation in seen.generations),
                     finalists=len(seen.finalists),
+                    tied=seen.tied,
                     destination=digest(self.x.where.output) if self.x.where.output else "",
                 ),
                 PublishSummary,
@@ -324,12 +331,7 @@ class _Walker:
 
     def verdict_inputs(self) -> VerdictInputs:
         answers = {name: summary.answers for name, summary in self.seen.verdicts.items()}
-        earlier = [
-            r.summary for r in self.results.values() if isinstance(r, Done) and isinstance(r.summary, VerdictSummary)
-        ]
-        same = [verdict.looks for verdict in earlier if verdict.answers == answers["child"]]
-        looks = min(same) if same else 1 + max((verdict.looks for verdict in earlier), default=0)
-        return VerdictInputs(**answers, alpha=self.spec.evaluation.alpha, looks=looks)
+        return VerdictInputs(**answers, alpha=self.spec.evaluation.alpha)
 
 
 def walk(experiment: Experiment, results: Results) -> Walk:

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from darwinmerge.errors import DarwinError
 from darwinmerge.experiment.places import require_places
-from darwinmerge.pipeline.claim import claim
+from darwinmerge.pipeline.claim import claim, fetch_result
 from darwinmerge.pipeline.orders import Failure, Orders, encode
-from darwinmerge.pipeline.tasks import RESULT, Result, Task
+from darwinmerge.pipeline.tasks import Result, Task
 from darwinmerge.store import Store, layout, open_store
 
 
 def recalled(store: Store, task: Task) -> Result | None:
     """The result of a task that the store has, or None; it never computes."""
     try:
-        result = RESULT.validate_json(store.read(layout.result(task.stage, task.id)))
+        result = fetch_result(store, layout.result(task.stage, task.id))
     except KeyError:
         return None
     return result if result.task == task.id else None

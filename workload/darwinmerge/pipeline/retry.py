@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Limits
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.tasks import TaskId
+from darwinmerge.pipeline.tasks import Done, ReportSummary, Task, TaskId
 
 MAX_SECONDS = 60.0  # between two attempts
 FINAL = frozenset({ExitCode.BAD_CONFIGURATION, ExitCode.BAD_INPUT, ExitCode.VERSION_SKEW})
@@ -51,6 +51,11 @@ def retry(limits: Limits, attempts: Sequence[Attempt]) -> Again | GiveUp:
     if len(failures) >= limits.attempts:
         return GiveUp(reason=_camel(last.exit), message=f"{last.message} ({len(failures)} attempts)")
     return Again(seconds=min(MAX_SECONDS, limits.retry_seconds * 2.0 ** min(len(failures) - 1, 30)))
+
+
+def without_report(task: Task, why: str) -> Done | None:
+    """The result of a report that can't be drawn, whatever the cause: no run stops for it. None for any other task."""
+    return Done(task=task.id, summary=ReportSummary(problem=why)) if task.stage == "report" else None
 
 
 def _camel(code: ExitCode) -> str:

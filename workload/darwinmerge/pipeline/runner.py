@@ -18,7 +18,7 @@ from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.claim import claim
 from darwinmerge.pipeline.local import LocalWorker, death
 from darwinmerge.pipeline.plan import Outcome, plan
-from darwinmerge.pipeline.retry import Attempt, GiveUp, retry
+from darwinmerge.pipeline.retry import Attempt, GiveUp, retry, without_report
 from darwinmerge.pipeline.tasks import RESULT, Result, Task, TaskId
 from darwinmerge.store import open_store
 
@@ -153,7 +153,12 @@ class Runner:
         attempts.append(Attempt(task=task.id, number=len(attempts) + 1, exit=code, message=message))
         decision = retry(self._x.limits, attempts)
         if isinstance(decision, GiveUp):
-            raise Stopped(task, decision, code)
+            result = without_report(task, decision.message)
+            if result is None:
+                raise Stopped(task, decision, code)
+            self.results[task.id] = result
+            self._view.finished(task, result, self.results)
+            return
         self._not_before[task.id] = time.monotonic() + decision.seconds
         self._view.failed(attempts[-1], task, decision.seconds)
 

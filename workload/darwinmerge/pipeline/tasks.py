@@ -25,10 +25,10 @@ RowSet = Literal["search", "fresh", "verdict"]
 
 REVISIONS: dict[Stage, int] = {  # raised when a stage would give other results for the same inputs
     "resolve": 1,
-    "rows": 1,
+    "rows": 2,
     "mri": 1,
     "search": 1,
-    "score": 1,
+    "score": 2,
     "report": 1,
     "export": 1,
     "health": 1,
@@ -180,8 +180,7 @@ class VerdictInputs(Frozen):
     father: str
     mother: str
     linear: str
-    alpha: float
-    looks: int
+    alpha: float  # of the first look; each further one at the same rows halves it
 
 
 class ResolveSummary(Frozen):
@@ -327,6 +326,7 @@ class PublishInputs(Frozen):
     terms: Terms
     candidates: int  # children that the search tried
     finalists: int  # of them, asked fresh rows too; 0: the best on search rows was chosen at once
+    tied: int = 0  # others with the winner's own score, on all rows that it was chosen on
     destination: str  # digest of the URI, if any: publishing is the one stage that is about a place
 
 

@@ -3,6 +3,8 @@
 It is a view. What goes wrong in drawing it is told, and stops no run.
 """
 
+from collections.abc import Callable
+
 from darwinmerge.errors import DarwinError, ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.claim import noted, recorded
@@ -14,8 +16,12 @@ from darwinmerge.store import Ref, Store, layout
 
 def report(place: Place) -> tuple[ReportSummary, tuple[Ref, ...]]:
     """Draw the report of what the store holds."""
-    experiment = noted(place.store)
-    return draw(experiment, recorded(experiment, place.store)[0], place.store), ()
+
+    def known() -> tuple[Experiment, Results]:
+        experiment = noted(place.store)
+        return experiment, recorded(experiment, place.store)[0]
+
+    return _drawn(known, place.store), ()
 
 
 def draw(experiment: Experiment, results: Results, store: Store) -> ReportSummary:
@@ -24,10 +30,14 @@ def draw(experiment: Experiment, results: Results, store: Store) -> ReportSummar
     Raises:
         StoreUnreachable: another attempt may succeed.
     """
+    return _drawn(lambda: (experiment, results), store)
+
+
+def _drawn(known: Callable[[], tuple[Experiment, Results]], store: Store) -> ReportSummary:
     try:
         from darwinmerge.report.page import page
 
-        layout.replace_view(store, layout.REPORT, page(experiment, results, store).encode())
+        layout.replace_view(store, layout.REPORT, page(*known(), store).encode())
     except Exception as error:
         if isinstance(error, DarwinError) and error.code == ExitCode.STORE_UNREACHABLE:
             raise

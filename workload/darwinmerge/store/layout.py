@@ -113,6 +113,7 @@ def health(digest: str) -> str:
 
 
 def replace_view(store: Store, key: str, data: bytes) -> None:
-    """Make a view anew; for objects that can be derived from the others at any time."""
+    """Make a view anew: what can be derived from the other objects at any time. Of two at once, the last one stays."""
     store.delete(key)
-    store.create(key, data)
+    while not store.create(key, data):
+        store.delete(key)
