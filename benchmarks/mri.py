@@ -5,6 +5,7 @@ files are in the page cache for everyone: what is measured is the work, not a di
 """
 
 import json
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ def main() -> None:
     size = sum(path.stat().st_size for path in files)
     python, rates, cores = sys.executable, HERE / "rates.py", str(machine()["cores"])
     commands: dict[str, list[str | Path]] = {
-        OURS: [DARWIN, "mri", father, mother, "--json", "/dev/null"],
+        OURS: [DARWIN, "mri", father, mother, "--json"],
         LOOP: [python, HERE / "torch_loop.py", father, mother],
         INSIDE: [python, HERE / "diagnose.py", father, mother],
         READ: [python, rates, "read", *files],
@@ -54,7 +55,7 @@ def main() -> None:
 
     contenders = {name: partial(once, name) for name in commands}
     before = load()
-    agreement = agree(commands[OURS][:-2], commands[LOOP], given.work)
+    agreement = agree(commands[OURS], commands[LOOP], given.work)
     runs = in_turns(contenders, given.rounds)
     found = summary(runs, size)
 
@@ -83,13 +84,11 @@ def main() -> None:
 
 def agree(ours: list[str | Path], loop: list[str | Path], work: Path) -> dict[str, float]:
     """The most that the two differ by, over all tensors; these turns are not counted: they compile and warm up."""
-    figures, others = work / "mri.json", work / "torch_loop.json"
-    run([*ours, "--json", figures])
+    others = work / "torch_loop.json"
+    figures = json.loads(subprocess.run(ours, stdout=subprocess.PIPE, check=True).stdout)
     run([*loop, "--json", others])
     theirs = dict(zip(("father", "mother"), json.loads(others.read_text()), strict=True))
-    pairs = [
-        (row[who], theirs[who][row["name"]]) for row in json.loads(figures.read_text()) for who in ("father", "mother")
-    ]
+    pairs = [(row[who], theirs[who][row["name"]]) for row in figures for who in ("father", "mother")]
     return {
         "norm: largest relative difference": max(abs(a["norm"] / b["norm"] - 1) for a, b in pairs),
         "std: largest relative difference": max(abs(a["std"] / b["std"] - 1) for a, b in pairs),

@@ -29,12 +29,17 @@ def child(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def test_mri_tells_every_tensor_with_all_figures_of_both_parents(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    run = darwin("mri", *pair, "--json", tmp_path / "mri.json")
+def test_mri_tells_where_two_models_differ(pair: tuple[Path, Path]) -> None:
+    run = darwin("mri", *pair)
     assert run.returncode == 0, run.stderr
     assert "56 tensors, 56 differ" in run.stdout
     assert "model.layers.1.linear_attn.dt_bias" in run.stdout
-    rows = json.loads((tmp_path / "mri.json").read_text())
+
+
+def test_mri_tells_every_tensor_with_all_figures_of_both_parents_as_json(pair: tuple[Path, Path]) -> None:
+    run = darwin("mri", *pair, "--json")
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(run.stdout)
     assert len(rows) == 56
     assert set(rows[0]) >= {"name", "kind", "layer", "shape", "dtype", "ratio_b", "father", "mother"}
     figures = {"norm", "entropy", "std", "mean", "min", "max", "zeros", "non_finite", "score"}
@@ -42,7 +47,7 @@ def test_mri_tells_every_tensor_with_all_figures_of_both_parents(pair: tuple[Pat
 
 
 def test_mri_of_one_model_needs_no_second(pair: tuple[Path, Path]) -> None:
-    run = darwin("mri", pair[0], "--json", "-")
+    run = darwin("mri", pair[0], "--json")
     assert run.returncode == 0, run.stderr
     assert "mother" not in json.loads(run.stdout)[0]
 
@@ -111,6 +116,9 @@ def test_settings_of_the_manifest_are_settings_of_a_merge(pair: tuple[Path, Path
         (["--genome", "ratio=0.5", "--plan", "--set", "merge.onesided=Keep"], "did you mean 'oneSided'"),
         (["--genome", "ratio=0.5"], "give -o OUT to write the child, or --plan"),
         (["--genome", "ratio=0.5", "-o", "."], "it exists; choose a new folder"),
+        (["--genome", "ratio=0.5", "-o", ".", "--set", "mri.bins=1"], "spec.mri.bins: found 1"),
+        (["--genome", "ratio=0.5", "-o", ".", "--set", "mri.bins=["], "--set mri.bins=[: not YAML: line 1, column 2"),
+        (["--genome", "ratio=0.5", "-o", ".", "--recipe", "none"], "error: --recipe none: No such file or directory\n"),
     ],
 )
 def test_mistakes_are_one_clear_message(pair: tuple[Path, Path], arguments: list[str], message: str) -> None:

@@ -102,6 +102,7 @@ def test_after_gc_a_run_is_what_it_was_and_a_former_winner_comes_back_to_the_bit
     assert "nothing to delete" in told("gc", store)
     assert "finished    Complete" in told("resume", store, "--dry-run")
     (world.folder / "away").rename(world.manifest)  # its manifest has one generation
+    (world.store / "run.json").unlink()  # or it would be refused: it has been run with two
     told("run", world.manifest)
     assert children(world) == before
     told("resume", store, "--steps", "2")

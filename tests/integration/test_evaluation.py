@@ -354,7 +354,13 @@ def test_validate_counts_the_rows_that_a_data_set_gives(world: World) -> None:
     found = darwin("validate", world.manifest, "--benchmark", "--json")
     told = json.loads(found.stdout)
     assert told["verdictRows"] == pytest.approx(400, abs=2)  # half of 400 each, families whole
+    assert {row["task"] for row in told["rows"]} == set(SKILLS)
     assert json.loads(darwin("validate", world.manifest, "--json").stdout)["verdictRows"] is None
+
+
+def test_validate_without_lm_eval_takes_a_group_for_what_it_is(world: World) -> None:
+    group(world, "skills", *SKILLS)
+    assert darwin("validate", world.manifest).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.claim import held, noted
 from darwinmerge.pipeline.plan import Results, plan, walk
-from darwinmerge.pipeline.tasks import Done, HealthSummary, Rejected, Result, Stage, TaskId, candidate_of
+from darwinmerge.pipeline.tasks import Done, HealthSummary, Rejected, Result, ScoreSummary, Stage, TaskId, candidate_of
 from darwinmerge.report.page import page
 from darwinmerge.report.summary import build
 from darwinmerge.store import Store, open_store
@@ -125,6 +125,38 @@ def test_every_candidate_is_a_dot_with_its_place_score_and_genes(run: Finished) 
         assert len(own) == 1
         assert f"attn {candidate.genome.attn:.3f}" in own[0]
     assert sum("the winner" in title for title in found) == 1
+
+
+def test_the_winner_is_named_among_the_finalists_with_those_that_it_is_tied_with(run: Finished) -> None:
+    seen = walk(run.experiment, run.results)
+    first, *others = [found for _, found in sorted(seen.finalists.items())]
+    assert f"on their {first.n} search and fresh questions together: " in Read(run.text).words
+    assert Read(run.text).words.count(", the winner") == 1
+    answers = {other.answers for other in others}
+    level: dict[TaskId, Result] = dict(run.results)
+    for task, result in run.results.items():
+        if isinstance(result, Done) and isinstance(result.summary, ScoreSummary) and result.summary.answers in answers:
+            summary = result.summary.model_copy(update={"score": first.score})
+            level[task] = result.model_copy(update={"summary": summary})
+    words = Read(page(run.experiment, level, run.store)).words
+    tied = f"tied with {len(others)} other{'s' * (len(others) > 1)}; the one ahead on search rows was taken"
+    assert f"together: {first.score:.3f}, the winner ({tied})" in words
+
+
+def test_as_long_as_nothing_is_chosen_there_is_a_best_so_far_and_no_winner(run: Finished) -> None:
+    searching = [known for known in moments(run) if walk(run.experiment, known).generations]
+    unfinished = [known for known in searching if not walk(run.experiment, known).winner][-1]
+    words = Read(page(run.experiment, unfinished, run.store)).words
+    assert "winner" not in words
+    assert "The star is the best so far." in words
+    assert "The star is the winner." in Read(run.text).words
+
+
+def test_a_square_has_as_much_colour_as_its_prescription_is_away_from_one_half(run: Finished) -> None:
+    found = re.findall(r"fill-opacity: ([\d.]+)[^<]*><title>[^:]*: (0\.\d{5});", run.text)
+    assert len(found) > 10
+    for depth, ratio in found:
+        assert float(depth) == pytest.approx(abs(float(ratio) - 0.5) / 0.02, abs=0.001)
 
 
 def test_it_loads_nothing_and_runs_nothing(run: Finished) -> None:

@@ -80,10 +80,16 @@ def test_a_uri_is_a_bucket_and_a_prefix(uri: str, found: tuple[str, str]) -> Non
 
 @pytest.mark.parametrize(
     "uri",
-    ["s3:///prefix", "s3://b", "s3://a bucket/x", "s3://bucket/a//b", "s3://bucket/../x", "file:///x"],
+    ["s3:///prefix", "s3://bucket/a//b", "s3://bucket/../x", "file:///x"],
 )
 def test_a_uri_that_names_no_place_in_s3_is_refused_with_how_to_write_it(uri: str) -> None:
     with pytest.raises(BadConfiguration, match=f"{re.escape(uri)}: .*write s3://bucket/prefix"):
+        parse(uri)
+
+
+@pytest.mark.parametrize(("uri", "bucket"), [("s3://b/x", "b"), ("s3://a bucket/x", "a bucket"), ("s3://-ab", "-ab")])
+def test_a_name_that_no_bucket_can_have_is_refused_with_the_rule(uri: str, bucket: str) -> None:
+    with pytest.raises(BadConfiguration, match=f"{uri}: '{bucket}' can't be the name of a bucket: it has 3 to 255"):
         parse(uri)
 
 

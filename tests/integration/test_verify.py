@@ -137,6 +137,17 @@ def test_a_file_that_a_loader_would_take_is_named(pair: Pair, child: Path, name:
     assert failed(looked_at(child, pair.father, pair.mother)) == {"files": f"{name} is no part of the child"}
 
 
+def test_a_file_that_a_loader_would_take_is_named_though_the_record_was_forged_to_tell_of_it(
+    pair: Pair, child: Path
+) -> None:
+    """transformers takes a stray model.safetensors before the shards of the index."""
+    shutil.copy(next(child.glob("model-*.safetensors")), child / "model.safetensors")
+    sha256 = open_model(str(child)).files.sha256("model.safetensors")
+    rewrite(child, lambda record: record["files"].update({"model.safetensors": sha256}))
+    found = failed(looked_at(child, pair.father, pair.mother))
+    assert found == {"files": "model.safetensors is no part of the child"}
+
+
 def test_a_changed_ratio_in_the_record_is_named_though_its_id_was_forged(pair: Pair, child: Path) -> None:
     rewrite(child, lambda record: decided(record, UP).update(ratio=0.25))
     assert "its id is " in failed(looked_at(child, pair.father, pair.mother))["recipe"]
@@ -182,9 +193,33 @@ def test_a_recipe_that_the_parents_cannot_follow_fails(pair: Pair, child: Path, 
 
 def test_another_parent_is_named_and_nothing_is_said_about_a_child_of_him(pair: Pair, original: Path) -> None:
     found = looked_at(original, pair.father, pair.father)
-    assert list(failed(found)) == ["parents"]
-    assert failed(found)["parents"].startswith(f"mother {pair.father} is not the one recorded: model-00001-of-")
-    assert {found[name].state for name in CHECKS[3:]} == {"not checked"}
+    assert failed(found) == {}
+    assert found["parents"].found.startswith(f"mother {pair.father} is not the one recorded: model-00001-of-")
+    assert {found[name].state for name in CHECKS[2:]} == {"not checked"}
+
+
+def test_the_command_does_not_accuse_a_child_of_parents_that_are_not_its_own(pair: Pair, child: Path) -> None:
+    exchanged = ("--father", str(pair.mother), "--mother", str(pair.father), "--quick")
+    run = darwin("verify", child, *exchanged)
+    assert run.returncode == 65
+    assert "FAILED" not in run.stdout
+    assert run.stdout.endswith("These are not the parents of the record; the child was not checked against them.\n")
+    assert json.loads(darwin("verify", child, *exchanged, "--json").stdout)["ok"] is False
+    flip(child, UP)
+    assert darwin("verify", child, *exchanged).returncode == 1
+
+
+def test_a_pin_in_the_record_that_its_own_files_do_not_give_is_a_failure(pair: Pair, child: Path) -> None:
+    rewrite(child, lambda record: record["pins"].update(mother="0" * 64))
+    found = looked_at(child, pair.father, pair.mother)
+    assert failed(found)["parents"].startswith("mother's pin is ")
+
+
+def test_a_model_card_is_not_vouched_for(pair: Pair, child: Path) -> None:
+    (child / "README.md").write_text("# The best model of all\n")
+    run = darwin("verify", child, "--father", str(pair.father), "--mother", str(pair.mother))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "unrecorded  others     README.md: no part of the record, and not checked\n" in run.stdout
 
 
 def test_quick_merges_nothing(pair: Pair, child: Path) -> None:
@@ -202,6 +237,15 @@ def test_an_older_record_is_held_against_the_weights_though_it_cannot_be_diagnos
     found = looked_at(child, pair.father, pair.mother)
     assert {name for name, check in found.items() if check.state == "not checked"} == {"diagnosis", "recipe"}
     assert found["weights"].state == "ok"
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_recipes_false_name_is_found_even_where_it_is_not_computed_again(
+    pair: Pair, child: Path, quick: bool
+) -> None:
+    rewrite(child, lambda record: record.update(recipeId="f" * 64, mri=None))
+    found = failed(looked_at(child, pair.father, pair.mother, quick))
+    assert found["recipe"].startswith("its id is ")
 
 
 def test_a_record_with_numbers_that_are_none_is_refused(child: Path) -> None:

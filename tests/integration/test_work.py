@@ -41,7 +41,8 @@ class Pods:
 
     def start(self, *orders: Order, torch: bool = True) -> tuple[subprocess.Popen[str], Path]:
         given, message = self.files()
-        found = Orders(where=self.x.where, orders=orders, drop=spent(self.x, self.results))
+        first = None if self.results else self.x  # the first pod of all makes the store the experiment's
+        found = Orders(where=self.x.where, claim=first, orders=orders, drop=spent(self.x, self.results))
         given.write_text(found.model_dump_json(by_alias=True))
         program = command() if torch else [sys.executable, "-c", NO_TORCH]
         arguments = ["work", "--orders", str(given), "--message", str(message)]

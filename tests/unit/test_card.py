@@ -12,7 +12,8 @@ from darwinmerge.evaluation.rows import Row, RowSets, TaskRows
 from darwinmerge.evaluation.verdict import compare, label
 from darwinmerge.experiment.manifest import BenchmarkTask, Merge
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe
-from darwinmerge.pipeline.tasks import HealthSummary, PublishInputs, Terms, VerdictSummary
+from darwinmerge.pipeline.plan import Generation, Walk
+from darwinmerge.pipeline.tasks import HealthSummary, PublishInputs, ScoreSummary, Terms, VerdictSummary
 from darwinmerge.publish.card import Findings, card
 from darwinmerge.publish.lineage import Ancestor, Licence, ancestor
 from darwinmerge.publish.record import Record
@@ -42,6 +43,8 @@ def findings(
     linear: int = 30,
     child: int = 36,
     finalists: int = 3,
+    tied: int = 0,
+    dataset: tuple[str, str] = ("json", ""),
     parents: tuple[Ancestor, Ancestor] | None = None,
 ) -> Findings:
     """What is known of a child that answers `child` of 40 questions, its parents and their average as many as that."""
@@ -75,6 +78,7 @@ def findings(
         ),
         candidates=12,
         finalists=finalists,
+        tied=tied,
         destination="",
     )
     pins = Pins(father="f" * 64, mother="m" * 64)
@@ -95,7 +99,8 @@ def findings(
         version="0.1.0",
     )
     both = parents or (Ancestor(name="org/father", licence=APACHE), Ancestor(name="org/mother", licence=APACHE))
-    return Findings(inputs=inputs, record=record, parents=both, rows=RowSets(tasks=(rows,)), answers=scored)
+    asked = {"nouns": dataset}
+    return Findings(inputs, record, both, RowSets(tasks=(rows,)), scored, asked)
 
 
 def head(found: Findings) -> dict[str, Any]:
@@ -153,12 +158,36 @@ def test_the_hub_reads_parents_and_licence() -> None:
     assert {"merge", "darwin"} <= set(told["tags"])
 
 
+def test_a_parent_that_the_hub_does_not_know_is_replaced_by_what_it_is_made_from_and_the_text_says_so() -> None:
+    made = Ancestor(name="father", base="org/base"), Ancestor(name="mother", base="org/base")
+    mixed = Ancestor(name="org/father", base="org/base"), Ancestor(name="mother", base="org/other")
+    for parents, known in ((made, ["org/base"]), (mixed, ["org/father", "org/other"])):
+        told = head(findings(parents=parents))
+        assert told["base_model"] == known
+        assert "base_model_relation" not in told
+        assert f"`base_model` of this card names `{known[-1]}` in its place" in card(findings(parents=parents))
+    assert "Father's id on the model hub" not in card(findings(parents=mixed))
+
+
+def test_a_name_of_a_folder_is_no_link_to_the_hub() -> None:
+    found = findings(parents=(Ancestor(name="father"), Ancestor(name="mother")))
+    assert not {"base_model", "base_model_relation"} & head(found).keys()
+    assert card(found).count("`base_model` of this card doesn't name it") == 2
+
+
 def test_the_hub_reads_the_results() -> None:
-    told = result(findings())
-    assert (told.task_type, told.dataset_type, told.dataset_split) == ("text-generation", "nouns", "test")
+    told = result(findings(dataset=("allenai/ai2_arc", "ARC-Easy")))
+    assert (told.task_type, told.dataset_name, told.dataset_split) == ("text-generation", "nouns", "test")
+    assert (told.dataset_type, told.dataset_config) == ("allenai/ai2_arc", "ARC-Easy")
     assert (told.metric_type, told.metric_value, told.verified) == ("acc", 0.9, False)
     assert told.dataset_args == {"rows": 40, "num_fewshot": 3}
     assert told.source_name == "lm-evaluation-harness 0.4.13"
+
+
+@pytest.mark.parametrize("path", ["json", "", "/home/someone/nouns", "nouns"])
+def test_data_that_is_not_the_hub_s_is_not_linked_to_it(path: str) -> None:
+    told = result(findings(dataset=(path, "a")))
+    assert (told.dataset_type, told.dataset_config, told.dataset_name) == ("custom", None, "nouns")
 
 
 def test_the_results_are_those_of_the_child_and_not_of_the_best() -> None:
@@ -171,15 +200,37 @@ def test_it_tells_what_each_part_of_the_run_saw() -> None:
     assert "The search tried 12 children, on its own rows only; the best 3 of them were asked the fresh rows" in text
 
 
+def test_a_tie_is_told_and_what_decided_it() -> None:
+    assert "this one has the best score on both sets together." in card(findings())
+    tied = (
+        "this one has the best score on both sets together (tied with 1 other; the one ahead on search rows was taken)."
+    )
+    assert tied in card(findings(tied=1))
+    at_once = "this one has the best score (tied with 2 others; the earliest was taken)."
+    assert at_once in card(findings(tied=2, finalists=0))
+
+
+def test_tied_are_those_with_the_winner_s_score_where_it_was_chosen() -> None:
+    def scored(score: float, recipe: str) -> ScoreSummary:
+        return ScoreSummary(score=score, n=40, recipe=recipe, answers=recipe, env="e")
+
+    results = tuple(scored(score, name) for score, name in ((0.5, "a"), (0.75, "b"), (0.75, "c"), (0.75, "b")))
+    searched = Generation(1, (), (), results)
+    assert Walk(generations=[searched]).tied == 1
+    assert Walk(generations=[searched], finalists={0: scored(0.7, "b"), 1: scored(0.8, "c")}).tied == 0
+    assert Walk(finalists={place: scored(0.8, name) for place, name in enumerate("abc")}).tied == 2
+
+
 def test_without_finalists_it_claims_no_fresh_rows() -> None:
     text = card(findings(finalists=0))
     assert "| 10 of `train` | none | 40 of `test` |" in text
     assert "fresh rows" not in text
 
 
-def test_every_model_is_in_the_table_with_its_interval() -> None:
+@pytest.mark.parametrize("start", ["| `nouns` | 40", "| weighted mean | 40"])
+def test_every_model_is_in_the_table_with_its_interval(start: str) -> None:
     found = findings()
-    line = next(line for line in card(found).splitlines() if line.startswith("| `nouns` | 40"))
+    line = next(line for line in card(found).splitlines() if line.startswith(start))
     cells = [cell.strip() for cell in line.strip("|").split("|")][2:]
     assert [cell.partition(" (")[0] for cell in cells] == ["0.500", "0.550", "0.750", "0.900"]
     for cell in cells:
@@ -227,8 +278,8 @@ def test_what_parents_say_cannot_become_markup_or_metadata() -> None:
     licence = Licence(id="other", name=HOSTILE)
     parents = (Ancestor(name=HOSTILE, licence=licence), Ancestor(name=HOSTILE, licence=licence))
     found = findings(parents=parents)
-    told, plain = head(found), findings()
-    assert told["base_model"] == [HOSTILE, HOSTILE]
+    told, plain = head(found), findings(parents=(Ancestor(name="a"), Ancestor(name="b")))
+    assert "base_model" not in told
     assert (told["license"], told["license_name"]) == ("other", HOSTILE)
     body = card(found).split("\n---\n# tiny\n")[1]
     other = card(plain).split("\n---\n# tiny\n")[1]

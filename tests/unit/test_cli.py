@@ -121,10 +121,50 @@ def test_comments_are_what_the_types_say_and_nothing_is_said_twice(tmp_path: Pat
 def test_paths_are_seen_from_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("experiments").mkdir()
-    told = CliRunner().invoke(init, ["experiments/mine.yaml", *WHERE, *TASK])
-    assert told.output == "experiments/mine.yaml: written; next: darwin validate -f experiments/mine.yaml\n"
+    told = CliRunner().invoke(init, ["experiments/mine.yaml", *WHERE, *TASK, "--task-folder", "tasks"])
+    assert told.stdout == "experiments/mine.yaml: written; next: darwin validate -f experiments/mine.yaml\n"
     where = experiment_of(load(Path("experiments/mine.yaml")), tmp_path / "experiments").where
     assert (where.father, where.store) == (str(tmp_path / "models/a"), str(tmp_path / "runs/mine"))
+    assert where.task_folder == str(tmp_path / "tasks")
+
+
+def test_a_manifest_names_the_commands_that_take_it(tmp_path: Path) -> None:
+    written(tmp_path, *WHERE, *TASK)
+    assert "`darwin validate merge.yaml`, `darwin run merge.yaml`" in (tmp_path / "merge.yaml").read_text()
+
+
+def test_a_parent_that_is_not_there_is_warned_of_and_one_that_is_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models/b").mkdir(parents=True)
+    told = CliRunner().invoke(init, ["new.yaml", *WHERE, *TASK])
+    assert told.stderr == "warning: father models/a: no such model folder (yet)\n"
+    assert told.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "field"), [("models/a", "parents.father"), ("models", "parents.father"), ("runs/merge/x", "store")]
+)
+def test_what_run_would_refuse_is_not_written_and_not_valid(tmp_path: Path, output: str, field: str) -> None:
+    places = {"father": tmp_path / "models/a", "mother": tmp_path / "models/b", "store": tmp_path / "runs/merge"}
+    given = [f"--{name}={place}" for name, place in places.items()]
+    overlaps = rf"spec\.output\.uri: {tmp_path / output} overlaps spec\.{field}\.uri"
+    with pytest.raises(BadConfiguration, match=overlaps):
+        written(tmp_path, *given, *TASK, f"--output={tmp_path / output}")
+    assert not (tmp_path / "merge.yaml").exists()
+    written(tmp_path, *given, *TASK)
+    text = (tmp_path / "merge.yaml").read_text()
+    (tmp_path / "merge.yaml").write_text(f"{text}\n  output: {{uri: {output}}}\n")
+    with pytest.raises(BadConfiguration, match=overlaps):
+        CliRunner().invoke(cli, ["validate", str(tmp_path / "merge.yaml")], catch_exceptions=False)
+
+
+def test_a_claim_that_is_mounted_nowhere_is_no_reason_not_to_validate() -> None:
+    places = ("--father", "pvc://models/a", "--mother", "hf://org/b", "--output", "pvc://models/c")
+    assert CliRunner().invoke(init, ["-", *places, *TASK]).exit_code == 0
+    with pytest.raises(BadConfiguration, match="pvc://models/a/c overlaps"):
+        CliRunner().invoke(init, ["-", *places[:-1], "pvc://models/a/c", *TASK], catch_exceptions=False)
 
 
 def test_a_file_is_overwritten_only_if_told(tmp_path: Path) -> None:
@@ -216,6 +256,26 @@ def test_other_splits_are_not_warned_of() -> None:
     assert estimated(tasks=[task(search={"splits": ["train"]}, verdict={"split": "test"})]).warnings == ()
 
 
+# a device
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:x", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_a_run_begins(tmp_path: Path, device: str) -> None:
+    written(tmp_path, *WHERE, *TASK, "--store", str(tmp_path / "run"))
+    told = CliRunner().invoke(cli, ["run", str(tmp_path / "merge.yaml"), "--device", device])
+    assert isinstance(told.exception, BadConfiguration)
+    assert str(told.exception).startswith(f"--device {device}: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_not_remembered(tmp_path: Path) -> None:
+    claimed(tmp_path / "run")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    told = CliRunner().invoke(cli, ["resume", str(tmp_path / "run"), "--device", "cuda:99"])
+    assert "--device cuda:99: it takes 100 cuda" in str(told.exception)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
 # resume
 
 
@@ -265,7 +325,47 @@ def test_a_store_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) ->
     told = CliRunner().invoke(cli, ["ls", str(tmp_path), "--json"])
     (found,) = json.loads(told.stdout)
     assert (found["name"], found["state"], found["updated"]) == ("spine", "Unfinished", None)
-    assert "an older version ran it" in told.stderr
+    assert "has no run.json" in told.stderr
+
+
+def test_a_run_without_a_result_has_no_report(tmp_path: Path) -> None:
+    written(tmp_path, *WHERE, *TASK)
+    told = CliRunner().invoke(cli, ["report", str(tmp_path / "merge.yaml")])
+    assert isinstance(told.exception, BadConfiguration)
+    assert "nothing has run yet" in str(told.exception)
+
+
+def test_a_damaged_object_is_told_in_one_line_with_what_is_wrong(tmp_path: Path) -> None:
+    claimed(tmp_path)
+    (tmp_path / "results").mkdir(exist_ok=True)
+    (tmp_path / "results" / "x.json").write_text('{"kind": "done"}')
+    told = str(CliRunner().invoke(cli, ["show", str(tmp_path)]).exception)
+    assert "another version wrote it (done.task: Field required); " in told
+    assert "validation error" not in told
+    assert "\n" not in told
+
+
+def test_lines_are_wrapped_on_a_terminal_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / ("long-" * 40)
+    claimed(store)
+    monkeypatch.setenv("COLUMNS", "90")
+    assert str(store) in CliRunner().invoke(cli, ["ls", str(tmp_path)]).stdout
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # a terminal, to rich
+    narrow = click.unstyle(CliRunner().invoke(cli, ["ls", str(tmp_path)], color=True).stdout)
+    assert str(store) not in narrow
+    assert max(map(len, narrow.splitlines())) == 90
+    assert " spine " in narrow
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("ls", "."), ("ls", ".", "--json"), ("gc", ".")])
+def test_output_that_nobody_reads_ends_a_command_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    claimed(tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = [sys.executable, "-c", "from darwinmerge.cli.main import main; main()", *arguments]
+    with os.fdopen(writer, "wb") as pipe:
+        told = subprocess.run(run, stdout=pipe, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    assert (told.returncode, told.stderr) == (141, b"")
 
 
 def test_a_run_that_has_only_begun_can_be_shown_by_its_store_alone(tmp_path: Path) -> None:

@@ -136,10 +136,29 @@ def test_a_missing_part_is_named() -> None:
 
 def test_a_wrong_member_of_a_union_is_told_both_ways_out() -> None:
     task = {"name": "arc_easy", "search": {"rows": "Some"}}
-    lines = [line for line in mistakes(manifest_text(evaluation={"tasks": [task]})) if ".rows:" in line]
-    assert [line.partition(": ")[0] for line in lines] == ["spec.evaluation.tasks[0].search.rows"] * 2
-    assert "'All'" in lines[0]
-    assert "integer" in lines[1]
+    assert only_mistake(evaluation={"tasks": [task]}) == (
+        "spec.evaluation.tasks[0].search.rows: found \"Some\"; input should be a valid integer, or 'All'"
+    )
+    assert only_mistake(output={"uri": "ftp://x"}).startswith("spec.output.uri: unknown scheme 'ftp'; allowed: a path")
+
+
+def test_of_two_fields_that_contradict_each_other_the_contradiction_is_told_and_no_more() -> None:
+    same = {"parents": {"father": {"uri": "a"}, "mother": {"uri": "a"}}}
+    assert only_mistake(**same) == "spec.parents: father and mother are the same model; there is nothing to merge"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: [1, 2", "line 1, column 9: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence)"),
+        ("a: b: c", "line 1, column 5: mapping values are not allowed here"),
+        ("a: \0", "unacceptable character #x0000: special characters are not allowed"),
+    ],
+)
+def test_what_is_not_yaml_is_told_in_one_line_with_its_place(text: str, why: str) -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        parse(text, "merge.yaml")
+    assert str(caught.value) == f"merge.yaml: not YAML: {why}"
 
 
 def test_of_a_wrong_task_the_mistake_inside_is_reported_and_no_other() -> None:

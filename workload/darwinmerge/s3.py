@@ -51,8 +51,11 @@ def parse(uri: str) -> tuple[str, str]:
     scheme, _, rest = uri.partition("://")
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.removesuffix("/")
-    if scheme != "s3" or not _NAME.fullmatch(bucket):
+    if scheme != "s3" or not bucket:
         raise BadConfiguration(f"{uri}: not a place in S3; write s3://bucket/prefix")
+    if not _NAME.fullmatch(bucket):
+        rule = "it has 3 to 255 letters, digits, '.', '_' and '-', and begins and ends with a letter or digit"
+        raise BadConfiguration(f"{uri}: '{bucket}' can't be the name of a bucket: {rule}")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
         raise BadConfiguration(f"{uri}: the prefix has an empty, '.' or '..' part; write s3://bucket/prefix")
     return bucket, prefix

@@ -70,7 +70,7 @@ class LocalFiles:
         self.root = root
         self.threads, self.block, self.piece = cores(), BLOCK, PIECE
         if not root.is_dir():
-            raise BadInput(f"{root}: no such model folder; check the URI under spec.parents")
+            raise BadInput(f"{root}: no such model folder")
         self.sizes: Mapping[str, int] = {
             path.name: path.stat().st_size for path in sorted(root.iterdir()) if path.is_file()
         }

@@ -44,7 +44,7 @@ class S3Files:
             if not key.endswith("/")  # what some tools put there for a folder
         ]
         if not found:
-            raise BadInput(f"{self}: no such model folder: no object in it; check the URI under spec.parents")
+            raise BadInput(f"{self}: no such model folder: no object in it")
         self._etags = {name: etag for name, etag, _ in found}
         self.sizes: Mapping[str, int] = {name: size for name, _, size in sorted(found)}
 

@@ -10,6 +10,7 @@ from darwinmerge.evaluation.statistics import detectable, rows_needed
 from darwinmerge.experiment.experiment import Experiment, evaluation_questions
 from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.tasks import RowCounts
 
 CHANGED = 0.25  # share of questions that a child answers otherwise than its parent; what `detectable` assumes
 POWERS = (0.8, 0.9)
@@ -42,15 +43,24 @@ class Estimate(Frozen):
     """The smallest difference that matters, as the manifest has it."""
     needed_rows: tuple[int, int] | None
     """Verdict rows with which that difference would be seen with 80 and with 90 % power."""
+    rows: tuple[RowCounts, ...]
+    """Rows of each task, where the benchmark was looked at."""
     warnings: tuple[str, ...]
 
 
-def estimate(experiment: Experiment) -> Estimate:
-    """Estimate an experiment from its manifest and, where they are at hand, its parents' headers."""
+def estimate(experiment: Experiment, rows: tuple[RowCounts, ...] = ()) -> Estimate:
+    """Estimate an experiment from its manifest and, where they are at hand, its parents' headers.
+
+    Args:
+        experiment: what is to be run.
+        rows: of each task, where the benchmark was looked at: they stand in for the manifest's.
+    """
+    if rows:
+        experiment = _with_rows(experiment, rows)
     evaluation, evolution = experiment.spec.evaluation, experiment.spec.evolution
-    rows = [task.verdict.rows for task in evaluation.tasks]
-    known = [n for n in rows if isinstance(n, int)]
-    counted = len(known) == len(rows)
+    wishes = [task.verdict.rows for task in evaluation.tasks]
+    known = [n for n in wishes if isinstance(n, int)]
+    counted = len(known) == len(wishes)
     weights = [task.weight for task in evaluation.tasks]
     smallest = evaluation.min_difference
     seen = detectable(known, weights, evaluation.alpha, CHANGED) if counted else None
@@ -62,6 +72,9 @@ def estimate(experiment: Experiment) -> Estimate:
             f"{needed[0]:,} verdict rows to see one with 80 % power, {needed[1]:,} with 90 %; there are {sum(known):,}"
         )
     warnings += _of_folder(experiment)
+    for field, uri in {"father": experiment.where.father, "mother": experiment.where.mother}.items():
+        if uri.startswith("hf://"):
+            warnings.append(f"spec.parents.{field}.uri: hf:// can't be reached by this version yet; give a folder or s3://")
     father, mother = _parent(experiment.where.father), _parent(experiment.where.mother)
     if father.tensors and mother.tensors and father.tensors != mother.tensors:
         warnings.append(f"father has {father.tensors} tensors, mother {mother.tensors}; see spec.merge.oneSided")
@@ -76,8 +89,20 @@ def estimate(experiment: Experiment) -> Estimate:
         detectable=None if seen is None else round(seen, 4),
         min_difference=smallest,
         needed_rows=(needed[0], needed[1]) if needed else None,
+        rows=rows,
         warnings=tuple(warnings),
     )
+
+
+def _with_rows(experiment: Experiment, rows: tuple[RowCounts, ...]) -> Experiment:
+    """The experiment with the numbers of rows that its data sets give it."""
+    tasks = []
+    for task, found in zip(experiment.spec.evaluation.tasks, rows, strict=True):
+        search = task.search.model_copy(update={"rows": found.search, "fresh": found.fresh})
+        verdict = task.verdict.model_copy(update={"rows": found.verdict})
+        tasks.append(task.model_copy(update={"search": search, "verdict": verdict}))
+    told = experiment.spec.evaluation.model_copy(update={"tasks": tuple(tasks)})
+    return experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"evaluation": told})})
 
 
 def _of_splits(task: BenchmarkTask) -> list[str]:
@@ -110,8 +135,9 @@ def _of_folder(experiment: Experiment) -> list[str]:
             config = yaml.safe_load(path.read_text())
         except (OSError, ValueError, yaml.YAMLError):
             continue  # tags of lm-eval's: what it needs can't be told here
-        if not isinstance(config, dict) or config.get("task") not in wanted or "include" in config:
-            continue
+        name = config.get("task") if isinstance(config, dict) else None
+        if not isinstance(name, str) or name not in wanted or "include" in config:
+            continue  # a group has a list there
         splits = [config[f"{name}_split"] for name in ("training", "validation") if config.get(f"{name}_split")]
         if config.get("test_split") and not splits:
             found.append(

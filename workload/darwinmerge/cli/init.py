@@ -9,12 +9,13 @@ import click
 
 from darwinmerge.cli.validate import model_of
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.experiment import evaluation_questions
+from darwinmerge.experiment.experiment import evaluation_questions, experiment_of
 from darwinmerge.experiment.load import check, parse
 from darwinmerge.experiment.manifest import Evaluation, Evolution
+from darwinmerge.experiment.places import require_apart
 from darwinmerge.experiment.written import written
 
-HEAD = "# Made by `darwin init`; docs/manifest.md has every field. Next: `darwin validate`, then `darwin run`.\n"
+HEAD = "# Made by `darwin init`; docs/manifest.md tells of each field. Next: `darwin validate {0}`, `darwin run {0}`.\n"
 MAX_STEPS = 1000  # that a manifest takes
 CLUSTER = {  # what a cluster needs to know in any case; the rest has defaults
     "store": {"credentialsSecret": {"name": "s3"}},
@@ -36,6 +37,7 @@ Examples:
 @click.option("--father", required=True, help="Parent A: a model folder, or s3://bucket/prefix.")
 @click.option("--mother", required=True, help="Parent B.")
 @click.option("--task", "tasks", multiple=True, required=True, metavar="NAME[:METRIC]", help="An lm-eval task; repeat.")
+@click.option("--task-folder", help="A folder with lm-eval task YAML of your own, besides lm-eval's.")
 @click.option("--steps", type=int, help="Generations.")
 @click.option("--candidates", type=int, help="Children a generation.")
 @click.option("--budget", type=click.IntRange(1), metavar="QUESTIONS", help="As many generations as these allow.")
@@ -53,6 +55,7 @@ def init(
     father: str,
     mother: str,
     tasks: tuple[str, ...],
+    task_folder: str | None,
     steps: int | None,
     candidates: int | None,
     budget: int | None,
@@ -81,7 +84,8 @@ def init(
     evolution = _given(steps=steps, candidates=candidates)
     spec: dict[str, Any] = {
         "parents": {"father": {"uri": _seen_from(path, father)}, "mother": {"uri": _seen_from(path, mother)}},
-        "evaluation": {"tasks": [_task(task) | {side: n for side, n in rows.items() if n} for task in tasks]},
+        "evaluation": {"tasks": [_task(task) | {side: n for side, n in rows.items() if n} for task in tasks]}
+        | _given(taskFolder=_seen_from(path, task_folder) if task_folder else None),
         "evolution": {"steps": Evolution().steps, "candidates": Evolution().candidates} | evolution,
         "output": _given(uri=_seen_from(path, output) if output else None),
         "store": {"uri": _seen_from(path, store or f"runs/{name}")},
@@ -98,8 +102,12 @@ def init(
     manifest = check(document, "what is given", model)
     if budget is not None:
         document["spec"]["evolution"]["steps"] = _generations(budget, manifest.spec.evaluation, manifest.spec.evolution)
-    text = HEAD + written(document, model)
-    parse(text, file, model)  # with so many generations, and as a file
+    text = HEAD.format(path.name if path else "FILE") + written(document, model)
+    manifest = parse(text, file, model)  # with so many generations, and as a file
+    require_apart(experiment_of(manifest, path.parent if path else Path()))
+    for who, place in (("father", father), ("mother", mother)):
+        if "://" not in place and not Path(place).expanduser().is_dir():
+            click.echo(f"warning: {who} {place}: no such model folder (yet)", err=True)
     if path is None:
         click.echo(text, nl=False)
         return

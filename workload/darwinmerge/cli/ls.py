@@ -63,17 +63,17 @@ def _state(uri: str) -> State | DarwinError:
 
 
 def _table(found: list[tuple[str, State]]) -> Table:
-    table = Table(box=HORIZONTALS)
+    table = Table(box=HORIZONTALS, pad_edge=False, collapse_padding=True)
     for name in ("store", "name", "state", "generation", "candidates", "best", "verdict", "last result", "child"):
-        table.add_column(
-            name, justify="right" if name in ("generation", "candidates", "best") else "left", overflow="fold"
-        )
+        right, whole = name in ("generation", "candidates", "best"), name in ("name", "child")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=whole)
     for store, state in found:
         far = state.progress
         stage = far.stage if state.outcome is None else state.state if state.verdict else state.outcome.reason
         best = f"{state.best.score:.3f}" if state.best else ""
         verdict = state.verdict.label if state.verdict else ""
         counts = f"{far.step}/{far.steps}", f"{far.candidates}/{far.candidates_total}"
-        told = (store, state.name, stage, *counts, best, verdict, when(state.updated), state.child)
+        child = state.best.recipe[:16] if state.child and state.best else ""  # the start of it, as its folder has it
+        told = (store, state.name, stage, *counts, best, verdict, when(state.updated), child)
         table.add_row(*map(escape, told))
     return table

@@ -3,10 +3,14 @@
 An error of ours is one clear line and an exit code that says who must act; the traceback only with `--debug`.
 """
 
+import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -38,6 +42,23 @@ Examples:
   darwin verify child                is it what its record says, bit for bit?
 """
 
+UNREAD = 128 + signal.SIGPIPE  # the exit code of a program whose output nobody reads on
+
+
+@contextmanager
+def _to_a_reader() -> Iterator[None]:
+    """End quietly, with 141 as other programs do, once nobody reads what is printed: `darwin ls | head -1`.
+
+    The signal itself stays off: it would end a run at any connection that breaks, a worker's or the store's.
+    """
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as end:  # rich makes an exit with 1 of it, and so would click
+        if not any(isinstance(error, BrokenPipeError) for error in (end, end.__context__)):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        sys.exit(UNREAD)
+
 
 class Lazy(click.Group):
     """A group that imports the one subcommand it is asked for: a third of the start-up of `darwin mri`."""
@@ -52,6 +73,16 @@ class Lazy(click.Group):
             with formatter.section(title):
                 commands = [(name, self.get_command(ctx, name)) for name in names]
                 formatter.write_dl([(name, command.get_short_help_str(150)) for name, command in commands if command])
+
+    @_to_a_reader()
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """As a group does; here `--help` prints."""
+        return super().make_context(*arguments, **more)
+
+    @_to_a_reader()
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand."""
+        return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The subcommand `cmd_name`, or None."""
@@ -73,6 +104,7 @@ def cli(debug: bool) -> None:
     """
 
 
+@_to_a_reader()
 def main() -> None:
     """Run the command line, and turn errors into lines and exit codes.
 

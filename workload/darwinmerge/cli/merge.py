@@ -15,6 +15,7 @@ from rich.table import Table
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings, writing
 from darwinmerge.errors import BadConfiguration
+from darwinmerge.experiment.load import not_yaml, refused
 from darwinmerge.experiment.manifest import Spec, parse_size
 from darwinmerge.merge.overrides import Override, Overrides, overridden
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe
@@ -42,7 +43,12 @@ A recipe file overrides ratios and densities; the first fit wins:
 @click.command(epilog=EPILOG)
 @click.option("--father", required=True, help="Model folder of parent A.")
 @click.option("--mother", required=True, help="Model folder of parent B.")
-@click.option("--genome", "genes", required=True, help="Genes as name=value, by commas; those left out take `ratio`.")
+@click.option(
+    "--genome",
+    "genes",
+    required=True,
+    help="Genes as name=value, by commas. Left out: ratio is 0.5; attn, ffn, embed are as ratio; densities are 1.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the mask.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the child; it must not exist.")
 @click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A YAML file with overrides.")
@@ -69,10 +75,10 @@ def merge(
     if plan_only == bool(output):
         raise click.UsageError("give -o OUT to write the child, or --plan to see what would be done")
     genome, overrides = parse_genome(genes), read_overrides(recipe_file)
+    spec = settings(father, mother, assignments, seed=seed)
     if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadConfiguration(f"-o {output}: it exists; choose a new folder")
     err = console(stderr=True)
-    spec = settings(father, mother, assignments, seed=seed)
     parents = open_pair(father, mother, err)
     with ThreadPoolExecutor(2) as beside:  # the pins read every byte, as the diagnosis does
         pinned = [] if plan_only else [beside.submit(lambda folder: folder.pin, folder) for folder in parents]
@@ -126,11 +132,12 @@ def read_overrides(path: Path | None) -> tuple[Override, ...]:
     try:
         text = json.dumps(yaml.safe_load(path.read_text()))
         return Overrides.model_validate_json(text, strict=True).overrides
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        raise BadConfiguration(f"--recipe {path}: {error}") from None
+    except OSError as error:
+        raise BadConfiguration(f"--recipe {path}: {error.strerror}") from None
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise BadConfiguration("\n  ".join([f"--recipe {path}:", *lines])) from None
+        raise refused(f"--recipe {path}", error.errors(), Overrides) from None
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise BadConfiguration(f"--recipe {path}: not YAML: {not_yaml(error)}") from None
 
 
 def _print_plan(rows: list[TensorRow], recipe: Recipe, as_json: bool) -> None:

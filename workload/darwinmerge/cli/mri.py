@@ -1,14 +1,13 @@
 """`darwin mri`: the diagnosis of one model's tensors, or of two."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.box import HORIZONTALS
 from rich.table import Table
 
-from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings, write_json
+from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings
 from darwinmerge.experiment.manifest import Score
 from darwinmerge.mri.table import TensorRow, spread
 
@@ -17,30 +16,31 @@ EPILOG = """
 Examples:
   darwin mri models/father models/mother          where the parents differ, and by how much
   darwin mri models/father                        one model: its weakest tensors
-  darwin mri A B --json - | jq '.[] | select(.kind == "ffn") | .ratio_b'
+  darwin mri A B --json | jq '.[] | select(.kind == "ffn") | .ratio_b'
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("father")
 @click.argument("mother", required=False)
-@click.option("--json", "to_json", type=click.Path(path_type=Path), help="Write all figures as JSON; - is stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="Tensors in each table.")
 @takes_settings
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def mri(
-    father: str, mother: str | None, to_json: Path | None, top: int, assignments: tuple[str, ...], debug: bool
-) -> None:
+def mri(father: str, mother: str | None, as_json: bool, top: int, assignments: tuple[str, ...], debug: bool) -> None:
     """Diagnose every tensor of FATHER, and of MOTHER if given: norm, entropy, std, score, and what they prescribe.
 
     Prints the tensors with the lowest scores, and those whose prescriptions lie furthest from one half; of the
     prescription (ratio_b) higher means that Mother is better. It costs one pass over the weights.
     """
-    out = console(stderr=str(to_json) == "-")
+    err = console(stderr=True)
     spec = settings(father, mother or f"{father}/.", assignments)
-    parents = open_pair(father, mother or father, out)
-    rows = diagnosed(parents, spec.mri, out)
-    write_json(to_json, lambda: json.dumps([_record(row, spec.mri.score, bool(mother)) for row in rows], indent=1))
+    parents = open_pair(father, mother or father, err)
+    rows = diagnosed(parents, spec.mri, err)
+    if as_json:
+        click.echo(json.dumps([_record(row, spec.mri.score, bool(mother)) for row in rows], indent=1))
+        return
+    out = console()
     out.print(_weakest(rows, spec.mri.score, top, bool(mother)))
     if mother:
         out.print(_most_different(rows, top))

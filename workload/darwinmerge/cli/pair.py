@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -23,11 +22,13 @@ from darwinmerge.checkpoint.digests import of_user
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.load import parse
+from darwinmerge.experiment.load import not_yaml, parse
 from darwinmerge.experiment.manifest import Mri, Spec
 from darwinmerge.mri.table import TensorRow, diagnose, names_of
 
 T = TypeVar("T")
+
+UNWRAPPED = 10_000  # columns: no line is as long
 
 takes_settings = click.option(
     "--set",
@@ -63,7 +64,7 @@ def settings(father: str, mother: str, assignments: Sequence[str], **more: Any) 
         try:
             place[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise BadConfiguration(f"--set {assignment}: {error}") from None
+            raise BadConfiguration(f"--set {assignment}: not YAML: {not_yaml(error)}") from None
     document = {"apiVersion": "darwinmerge.io/v1alpha1", "kind": "DarwinMerge", "metadata": {"name": "by-hand"}}
     return parse(yaml.safe_dump(document | {"spec": spec}), "settings").spec
 
@@ -88,9 +89,12 @@ def diagnosed(parents: tuple[ModelFolder, ModelFolder], mri: Mri, console: Conso
 
 
 def console(stderr: bool = False) -> Console:
-    """A console; where it is no terminal, wide enough for a tensor's name."""
+    """A console; where it is no terminal nothing is wrapped, so that `grep` finds it.
+
+    COLUMNS speaks for terminals only: any parent process with readline in it exports one, mostly 80.
+    """
     plain = Console(stderr=stderr)
-    return plain if plain.is_terminal else Console(stderr=stderr, width=140)
+    return plain if plain.is_terminal else Console(stderr=stderr, width=UNWRAPPED)
 
 
 def bar(things: Iterable[T], what: str, total: int, console: Console) -> Iterator[T]:
@@ -105,16 +109,3 @@ def writing(console: Console) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("writing", total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
-
-
-def write_json(path: Path | None, text: Callable[[], str]) -> None:
-    """Write JSON to a file, or to stdout for `-`; nothing without a path."""
-    if path is None:
-        return
-    if str(path) == "-":
-        click.echo(text())
-    else:
-        try:
-            path.write_text(text() + "\n")
-        except OSError as error:
-            raise BadConfiguration(f"--json {path}: {error.strerror}") from error

@@ -37,7 +37,10 @@ def report(experiment: Experiment, output: str, as_json: bool, debug: bool) -> N
     from darwinmerge.report.page import page
 
     store = open_store(experiment.where.store)
-    text = page(experiment, held(experiment, store)[0], store)
+    results, _ = held(experiment, store)
+    if not results:
+        raise BadConfiguration(f"store {store.uri}: nothing has run yet; darwin run, then darwin report")
+    text = page(experiment, results, store)
     if output == "-":
         click.echo(text, nl=False)
         return

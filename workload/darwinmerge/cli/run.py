@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from darwinmerge.cli.arguments import takes_manifest
 from darwinmerge.cli.estimate import estimate
+from darwinmerge.cli.pair import console
 from darwinmerge.cli.validate import text
 from darwinmerge.cli.view import Terminal
-from darwinmerge.errors import ExitCode
+from darwinmerge.errors import BadConfiguration, ExitCode
 from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.places import require_places
@@ -74,21 +74,46 @@ def carry_out(experiment: Experiment, workers: int, device: str | None, dry_run:
         where = experiment.where.model_copy(update={"device": device})
         experiment = experiment.model_copy(update={"where": where})
     require_places(experiment)
+    require_device(experiment.where.device, workers)
     if dry_run:
         click.echo(_dry(experiment, as_json))
         return
     from darwinmerge.report.table import keep, render
 
-    console = Console(stderr=as_json)
-    with Terminal(experiment, console) as view:
+    out = console(stderr=as_json)
+    with Terminal(experiment, out) as view:
         runner = Runner(experiment, workers, view)
         outcome = runner.run()
     store = open_store(experiment.where.store)
     summary = keep(experiment, runner.results, store)
-    console.print(render(summary))
+    out.print(render(summary))
     if as_json:
         click.echo(summary.model_dump_json(by_alias=True, indent=1))
     raise SystemExit(ExitCode.OK if outcome.kind == "Complete" else ExitCode.FAILED)
+
+
+def require_device(name: str, workers: int) -> None:
+    """Refuse a device that this machine hasn't got, before a run begins that would remember it.
+
+    Raises:
+        BadConfiguration: naming it, and what is there.
+    """
+    if name == "cpu":
+        return  # torch takes a second to import
+    try:
+        import torch
+
+        device = torch.device(name)
+        kind = torch.get_device_module(device)
+    except ModuleNotFoundError:
+        raise BadConfiguration(f"--device {name}: torch isn't installed: pip install 'darwinmerge[torch]'") from None
+    except RuntimeError:
+        raise BadConfiguration(f"--device {name}: torch knows no such device; give cpu, cuda, cuda:1 or mps") from None
+    there = kind.device_count() if kind.is_available() else 0
+    asked = workers if name == "cuda" else (device.index or 0) + 1  # plain cuda: each worker takes one of its own
+    if asked > there:
+        remedy = "give fewer --workers" if there and name == "cuda" else "give another --device"
+        raise BadConfiguration(f"--device {name}: it takes {asked} {device.type}, and torch finds {there}; {remedy}")
 
 
 def _dry(experiment: Experiment, as_json: bool) -> str:

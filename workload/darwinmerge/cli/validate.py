@@ -10,12 +10,14 @@ from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.manifest import Manifest
+from darwinmerge.experiment.places import require_apart
+from darwinmerge.pipeline.tasks import RowCounts
 
 EPILOG = """
 \b
 Examples:
   darwin validate -f merge.yaml
-  darwin validate merge.yaml --benchmark     the tasks too: are they there, what metrics and rows they have
+  darwin validate merge.yaml --benchmark     the tasks too: are they there, with this metric, and how many rows
   darwin validate --cluster -f merge.yaml && kubectl apply -f merge.yaml
   darwin validate merge.yaml --json | jq .questions
 """
@@ -36,12 +38,13 @@ def validate(path: Path, cluster: bool, benchmark: bool, as_json: bool, debug: b
     --benchmark so is what lm-eval would refuse: a task, a metric, a split, more rows than there are.
     """
     experiment = experiment_of(load(path, model_of(cluster)), path.parent)
-    found = estimate(counted(experiment) if benchmark else experiment)
+    require_apart(experiment)
+    found = estimate(experiment, counted(experiment) if benchmark else ())
     click.echo(found.model_dump_json(by_alias=True, indent=2) if as_json else text(str(path), found))
 
 
-def counted(experiment: Experiment) -> Experiment:
-    """The experiment with the numbers of rows that its data sets give it."""
+def counted(experiment: Experiment) -> tuple[RowCounts, ...]:
+    """The rows that its data sets give an experiment."""
     try:
         from darwinmerge.evaluation.harness import Benchmark
         from darwinmerge.evaluation.task import counts_of
@@ -51,14 +54,7 @@ def counted(experiment: Experiment) -> Experiment:
     evaluation = experiment.spec.evaluation
     benchmark = Benchmark(experiment.where.task_folder, evaluation.allow_code)
     divided = benchmark.row_sets(evaluation.tasks, experiment.spec.seed)
-    tasks = []
-    for task in evaluation.tasks:
-        rows = counts_of(task.name, divided)
-        search = task.search.model_copy(update={"rows": rows.search, "fresh": rows.fresh})
-        verdict = task.verdict.model_copy(update={"rows": rows.verdict})
-        tasks.append(task.model_copy(update={"search": search, "verdict": verdict}))
-    told = evaluation.model_copy(update={"tasks": tuple(tasks)})
-    return experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"evaluation": told})})
+    return tuple(counts_of(task.name, divided) for task in evaluation.tasks)
 
 
 def model_of(cluster: bool) -> type[Manifest]:
@@ -86,6 +82,7 @@ def text(what: str, found: Estimate) -> str:
         f"  father      {_parent(found.father)}",
         f"  mother      {_parent(found.mother)}",
         f"  candidates  {found.candidates} in {found.generations} generations",
+        *(f"  rows        {r.task}: {r.search} + {r.fresh} fresh, {r.verdict} for the verdict" for r in found.rows),
         f"  questions   {questions}",
         f"  verdict     {'sees ' if found.detectable is not None else ''}{sees}",
     ]

@@ -9,7 +9,7 @@ from darwinmerge.checkpoint.folder import ModelFolder, open_model
 from darwinmerge.cli.pair import bar, console
 from darwinmerge.errors import BadConfiguration, BadInput, ExitCode
 from darwinmerge.publish.record import record_of
-from darwinmerge.publish.verify import Check, checks
+from darwinmerge.publish.verify import PARENTS, Check, checks
 from darwinmerge.store import layout
 
 EPILOG = """
@@ -20,7 +20,7 @@ Examples:
   darwin verify child --father A --mother B                  the parents lie elsewhere now, or it was merged by hand
   darwin verify child --json | jq -r '.checks[] | select(.state == "FAILED") | .found'
 """
-COLOURS = {"ok": "green", "FAILED": "bold red", "not checked": "yellow"}
+COLOURS = {"ok": "green", "FAILED": "bold red", "not checked": "yellow", "unrecorded": "yellow"}
 
 
 @click.command(epilog=EPILOG)
@@ -35,7 +35,7 @@ def verify(child: str, father: str | None, mother: str | None, quick: bool, as_j
 
     CHILD is a folder or s3:// prefix. Its files and its parents are hashed, the parents are diagnosed again, the recipe
     is computed again, and the merge is done again in memory and held against the child. Exits 1 where something is not
-    as recorded.
+    as recorded, and 65 where the parents are not those of the record, so that the child can't be held against them.
     """
     folder = open_model(child)
     record = record_of(folder)
@@ -48,14 +48,25 @@ def verify(child: str, father: str | None, mother: str | None, quick: bool, as_j
             out.print(f"{check.state:<12}", style=COLOURS[check.state], end="")
             out.print(f"{check.name:<10} {check.found}", markup=False, highlight=False, soft_wrap=True)
     failed, partly = (any(check.state == state for check in made) for state in ("FAILED", "not checked"))
+    strangers = any(check.name == PARENTS and check.state == "not checked" for check in made)
+    code = ExitCode.FAILED if failed else ExitCode.BAD_INPUT if strangers else ExitCode.OK
     if as_json:
         told = [check.model_dump() for check in made]
-        click.echo(json.dumps({"child": child, "recipe": record.recipe_id, "ok": not failed, "checks": told}, indent=1))
+        answer = {
+            "child": child,
+            "recipe": record.recipe_id,
+            "ok": code == ExitCode.OK,
+            "whole": not partly,
+            "checks": told,
+        }
+        click.echo(json.dumps(answer, indent=1))
     elif failed:
         out.print("This child is not what its record says.")
+    elif strangers:
+        out.print("These are not the parents of the record; the child was not checked against them.")
     else:
         out.print(f"This child is what its record says{', as far as was looked' * partly}.")
-    raise SystemExit(ExitCode.FAILED if failed else ExitCode.OK)
+    raise SystemExit(code)
 
 
 def _parent(child: ModelFolder, who: str, given: str | None) -> ModelFolder:

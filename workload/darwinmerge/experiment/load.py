@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -68,7 +69,7 @@ def parse(text: str, source: str = "manifest", model: type[Manifest] = Manifest)
     try:
         documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadConfiguration(f"{source}: not YAML: {error}") from error
+        raise BadConfiguration(f"{source}: not YAML: {not_yaml(error)}") from error
     except BadConfiguration as error:
         raise BadConfiguration(f"{source}: {error}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict):
@@ -85,10 +86,25 @@ def check(document: dict[str, Any], source: str, model: type[M]) -> M:
     try:
         return _validated(text, model)
     except ValidationError as error:
-        mistakes = _all_mistakes(json.loads(text), error, model)
-        lines = sorted(dict.fromkeys(_line(details, model) for details in mistakes))
-        many = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-        raise BadConfiguration("\n  ".join([f"{source}: {many}", *lines])) from None
+        raise refused(source, _all_mistakes(json.loads(text), error, model), model) from None
+
+
+def refused(source: str, found: Iterable[ErrorDetails], model: type[BaseModel]) -> BadConfiguration:
+    """The message that names every mistake in what should be a `model`."""
+    places: dict[str, list[ErrorDetails]] = {}
+    for details in found:
+        places.setdefault(_path(details["loc"])[0], []).append(details)
+    lines = sorted(f"{path}: {_told(mistakes, model)}" for path, mistakes in places.items())
+    many = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    return BadConfiguration("\n  ".join([f"{source}: {many}", *lines]))
+
+
+def not_yaml(error: Exception) -> str:
+    """Why a text is no YAML, in one line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error).splitlines()[0]
+    mark, within = error.problem_mark, f" ({error.context})" if error.context else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}{within}"
 
 
 def _validated(text: str, model: type[M]) -> M:
@@ -140,25 +156,35 @@ def _telling(error: ValidationError) -> list[ErrorDetails]:
     return [d for d in found if d["type"] != "too_short" or not inside(d["loc"])]
 
 
-def _line(details: ErrorDetails, model: type[Manifest]) -> str:
-    path, location = _path(details["loc"])
-    found = _shown(details["input"])
+def _told(mistakes: list[ErrorDetails], model: type[BaseModel]) -> str:
+    """What is wrong at one place; of a union each member says what it wants, and a check of ours says it best."""
+    details = next((d for d in mistakes if d["type"] == "value_error"), mistakes[0])
+    value = details["input"]
     match details["type"]:
         case "extra_forbidden":
+            location = _path(details["loc"])[1]
             allowed = sorted(_fields(location[:-1], model))
             near = difflib.get_close_matches(str(location[-1]), allowed, 1, 0.6)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            return f"{path}: unknown field; {hint}allowed: {', '.join(allowed)}"
+            return f"unknown field; {hint}allowed: {', '.join(allowed)}"
         case "missing":
-            return f"{path}: missing; it is required"
+            return "missing; it is required"
         case "value_error":
-            return f"{path}: {details['msg'].removeprefix('Value error, ')} (found {found})"
+            found = "" if isinstance(value, dict) else f" (found {_shown(value)})"
+            return details["msg"].removeprefix("Value error, ") + found
+    first, *others = dict.fromkeys(map(_wanted, mistakes))
+    alternatives = (f", or {other.removeprefix('allowed: ')}" for other in others)
+    return f"found {_shown(value)}; {first}{''.join(alternatives)}"
+
+
+def _wanted(details: ErrorDetails) -> str:
+    match details["type"]:
         case "literal_error":
-            return f"{path}: found {found}; allowed: {details['ctx']['expected']}"
+            return f"allowed: {details['ctx']['expected']}"
         case "string_pattern_mismatch":
-            return f"{path}: found {found}; it must match {details['ctx']['pattern']}"
+            return f"it must match {details['ctx']['pattern']}"
         case _:
-            return f"{path}: found {found}; {details['msg'][0].lower()}{details['msg'][1:]}"
+            return f"{details['msg'][0].lower()}{details['msg'][1:]}"
 
 
 def _path(loc: tuple[int | str, ...]) -> tuple[str, tuple[int | str, ...]]:
@@ -180,9 +206,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields(loc: tuple[int | str, ...], manifest: type[Manifest]) -> list[str]:
+def _fields(loc: tuple[int | str, ...], whole: type[BaseModel]) -> list[str]:
     """Names that are allowed at `loc`."""
-    model: Any = manifest
+    model: Any = whole
     for part in loc:
         if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
             names = {info.alias or to_camel(name): info.annotation for name, info in model.model_fields.items()}

@@ -21,31 +21,49 @@ def require_places(experiment: Experiment) -> None:
         StoreUnreachable: the output is in S3, which doesn't answer.
     """
     where = experiment.where
-    sources = {
-        "spec.parents.father.uri": where.father,
-        "spec.parents.mother.uri": where.mother,
-        "spec.store.uri": where.store,
-    }
     bad = []
-    for field, uri in {**sources, "spec.output.uri": where.output}.items():
+    for field, uri in {**_sources(experiment), "spec.output.uri": where.output}.items():
         scheme, found, _ = uri.partition("://")
         if found and scheme not in REACHED:
             known = ", ".join(f"{name}://" for name in REACHED)
             bad.append(f"{field}: {scheme}:// can't be reached by this version; give a path or one of {known}")
     if bad:
         raise BadConfiguration("\n  ".join(["this machine can't run it:", *bad]))
-    if not where.output:
-        return
-    output = _path(where.output)
-    for field, uri in sources.items():
-        path = _path(uri)
-        if output.is_relative_to(path) or path.is_relative_to(output):
+    require_apart(experiment)
+    if where.output:
+        require_free(standing(where.output), experiment.name, where.store)
+
+
+def require_apart(experiment: Experiment) -> None:
+    """Refuse an output that overlaps a parent or the store; looks at nothing but the experiment.
+
+    Raises:
+        BadConfiguration: naming the two, or a place that S3 can't have.
+    """
+    sources, uri = _sources(experiment), experiment.where.output
+    paths = {field: _path(source) for field, source in sources.items()}
+    output = _path(uri) if uri else None
+    for field, path in paths.items():
+        if output and (output.is_relative_to(path) or path.is_relative_to(output)):
             raise BadConfiguration(
-                f"spec.output.uri: {where.output} overlaps {field}, {uri}; choose a place of its own"
+                f"spec.output.uri: {uri} overlaps {field}, {sources[field]}; choose a place of its own"
             )
-    require_free(standing(where.output), experiment.name, where.store)
+
+
+def _sources(experiment: Experiment) -> dict[str, str]:
+    where = experiment.where
+    return {
+        "spec.parents.father.uri": where.father,
+        "spec.parents.mother.uri": where.mother,
+        "spec.store.uri": where.store,
+    }
 
 
 def _path(uri: str) -> PurePath:
     """A place as a path that says what lies within what; all of S3 under `s3:`, apart from this machine's paths."""
-    return file_path(uri) or PurePath("s3:", *parse(uri))
+    scheme, _, rest = uri.partition("://")
+    if scheme == "s3":
+        return PurePath("s3:", *parse(uri))
+    if scheme in ("pvc", "hf"):  # a claim need not be mounted where a manifest is only checked
+        return PurePath(f"{scheme}:", rest)
+    return file_path(uri) or PurePath(uri)

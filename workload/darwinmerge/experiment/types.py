@@ -3,7 +3,7 @@
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
 
 
@@ -13,6 +13,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
     )
+
+
+def first_mistake(error: ValueError) -> str:
+    """Why something written isn't the value it should be: the first reason, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    found = error.errors(include_url=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, "))))
 
 
 NUMBERS_ONLY = "numbers only"  # in a validation's context: decimals may not be strings

@@ -1,7 +1,7 @@
 """Layer by layer: where the child stands out of its parents' range, and which tensors make it so.
 
 A layer's importance is the size-weighted mean score of its tensors. Far above both parents is interference,
-far below both is function loss, a value that is no number is a failure. The published score is mostly entropy,
+far below both is function loss, a value that is not a number is a failure. The published score is mostly entropy,
 which sees neither scale nor place; so a layer is also held against where it should lie: a merge moves Father
 towards Mother, and a layer that lies several times further from Father than she does was not merged but broken.
 """
@@ -50,7 +50,7 @@ class HealthTable(Frozen):
 
     @property
     def status(self) -> Literal["Pass", "Flagged", "Fail"]:
-        """Fail where a layer has values that are no numbers; Flagged where one is out of its parents' range."""
+        """Fail where a layer has values that are not numbers; Flagged where one is out of its parents' range."""
         flags = {layer.flag for layer in self.layers}
         return "Fail" if "Fail" in flags else "Flagged" if flags - {""} else "Pass"
 

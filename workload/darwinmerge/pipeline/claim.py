@@ -63,7 +63,7 @@ def noted(store: Store) -> Experiment:
     if store.head(layout.EXPERIMENT) is None:
         raise BadConfiguration(f"store {store.uri} holds no experiment; name a manifest, or the store of a run")
     if store.head(layout.RUN) is None:
-        raise BadConfiguration(f"store {store.uri} has no {layout.RUN}: an older version ran it; name its manifest")
+        raise BadConfiguration(f"store {store.uri} has no {layout.RUN}, which says how it was run; name its manifest")
     experiment = fetch_model(store, layout.RUN, Experiment)
     here = str(file_path(store.uri) or store.uri)
     if experiment.where.store in (here, store.uri):

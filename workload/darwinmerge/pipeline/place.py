@@ -59,7 +59,9 @@ class Place:
         """Father and Mother, opened once, their tensors by Father's names."""
         if self._parents is None:
             known = Digests(self.store)
-            self._parents = aligned(open_model(self.where.father, known), open_model(self.where.mother, known))
+            self._parents = aligned(
+                _parent("father", self.where.father, known), _parent("mother", self.where.mother, known)
+            )
         return self._parents
 
     def pinned(self, pins: Pins) -> tuple[ModelFolder, ModelFolder]:
@@ -159,3 +161,10 @@ class Place:
         if not self.store.create(key, data):
             data = self.store.read(key)
         return Ref(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def _parent(who: str, uri: str, known: Digests) -> ModelFolder:
+    try:
+        return open_model(uri, known)
+    except BadInput as error:
+        raise BadInput(f"spec.parents.{who}.uri: {error}") from None

@@ -6,7 +6,7 @@ the text as code, so that it can't be taken for anything but itself.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,12 @@ import yaml
 from darwinmerge.canonical import rounded
 from darwinmerge.evaluation.answers import Answers, TaskAnswers
 from darwinmerge.evaluation.rows import Row, RowSets, TaskRows
-from darwinmerge.evaluation.statistics import bootstrap_interval, weighted_mean
+from darwinmerge.evaluation.statistics import Values, bootstrap_interval, weighted_mean
 from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.pipeline.tasks import Comparison, PublishInputs
-from darwinmerge.publish.lineage import Ancestor, Licence
+from darwinmerge.publish.lineage import REPOSITORY, Ancestor, Licence
 from darwinmerge.publish.record import Record
-from darwinmerge.report.lines import sentence
+from darwinmerge.report.lines import sentence, ties
 
 HARNESS = "https://github.com/EleutherAI/lm-evaluation-harness"
 MODELS = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child"}
@@ -38,6 +38,7 @@ class Findings:
     parents: tuple[Ancestor, Ancestor]
     rows: RowSets
     answers: Mapping[str, Answers]  # on verdict rows, by model
+    datasets: Mapping[str, tuple[str, str]]  # by task: path and name of its data set, as lm-eval loads it
 
     def tasks(self) -> list[tuple[BenchmarkTask, TaskRows, TaskAnswers]]:
         """What each task was asked, and what the child answered."""
@@ -116,12 +117,18 @@ def _head(found: Findings) -> dict[str, Any]:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["merge", "darwin"],
-        "base_model": [father.name, mother.name],
-        "base_model_relation": "merge",
+        **_base_head(father, mother),
         **_licence_head(_shared(father.licence, mother.licence)),
         **({"language": languages} if languages else {}),
         "model-index": [{"name": found.inputs.title, "results": [_result(found, *task) for task in found.tasks()]}],
     }
+
+
+def _base_head(*parents: Ancestor) -> dict[str, Any]:
+    """What the hub links the child to: its parents, or what they are made from where it doesn't know these."""
+    known = list(dict.fromkeys(name for parent in parents if (name := parent.hub or parent.base)))
+    relation = {"base_model_relation": "merge"} if all(parent.hub for parent in parents) else {}
+    return {"base_model": known, **relation} if known else {}
 
 
 def _licence_head(licence: Licence | None) -> dict[str, str]:
@@ -138,25 +145,38 @@ def _result(found: Findings, wanted: BenchmarkTask, rows: TaskRows, answers: Tas
     version = found.answers["child"].env["lm_eval"]
     return {
         "task": {"type": "text-generation", "name": "Text Generation"},
-        "dataset": {"type": rows.task, "name": rows.task, "split": "+".join(_splits(rows.verdict)), "args": asked},
+        "dataset": {
+            "name": rows.task,
+            **_dataset(*found.datasets.get(rows.task, ("", ""))),
+            "split": "+".join(_splits(rows.verdict)),
+            "args": asked,
+        },
         "metrics": [metric],
         "source": {"name": f"lm-evaluation-harness {version}", "url": HARNESS},
     }
 
 
+def _dataset(path: str, name: str) -> dict[str, str]:
+    """A data set by its id on the hub, or the required type in a word that is no id: a task's name may be another's."""
+    if not re.fullmatch(REPOSITORY, path):
+        return {"type": "custom"}
+    return {"type": path, **({"config": name} if name else {})}
+
+
 def _scores(found: Findings) -> str:
     lines = [["task", "rows", *MODELS.values()]]
     for number, (_, rows, answers) in enumerate(found.tasks()):
-        cells = [_cell(found.answers[model].tasks[number]) for model in MODELS]
+        values = (np.array(found.answers[model].tasks[number].values) for model in MODELS)
+        cells = [_cell([asked], [1.0]) for asked in values]
         lines.append([_code(rows.task), str(len(answers.values)), *cells])
-    means = [weighted_mean(found.answers[model].oriented(), found.answers[model].weights) for model in MODELS]
-    lines.append(["weighted mean", str(found.inputs.verdict.n), *(f"{mean:.3f}" for mean in means)])
+    means = (_cell(found.answers[model].oriented(), found.answers[model].weights) for model in MODELS)
+    lines.append(["weighted mean", str(found.inputs.verdict.n), *means])
     return _table(lines)
 
 
-def _cell(answers: TaskAnswers) -> str:
-    low, high = bootstrap_interval([np.array(answers.values)], [1.0], 0.05, 0)
-    return f"{_mean(answers):.3f} ({low:.3f} to {high:.3f})"
+def _cell(values: Sequence[Values], weights: Sequence[float]) -> str:
+    low, high = bootstrap_interval(values, weights, 0.05, 0)
+    return f"{weighted_mean(values, weights):.3f} ({low:.3f} to {high:.3f})"
 
 
 def _mean(answers: TaskAnswers) -> float:
@@ -176,8 +196,11 @@ def _comparison(name: str, c: Comparison) -> list[str]:
 
 def _search(found: Findings) -> str:
     tried, finalists = found.inputs.candidates, found.inputs.finalists
-    again = f"the best {finalists} of them were asked the fresh rows too, and this one is the best on both"
-    return f"The search tried {tried} children, on its own rows only; {again if finalists else 'this one is the best'}."
+    again = together = ""
+    if finalists:
+        again, together = f"the best {finalists} of them were asked the fresh rows too, and ", " on both sets together"
+    best = f"this one has the best score{together}{ties(found.inputs.tied, finalists)}"
+    return f"The search tried {tried} children, on its own rows only; {again}{best}."
 
 
 def _questions(found: Findings) -> str:
@@ -213,7 +236,15 @@ def _parents(found: Findings) -> str:
     pins = (found.record.pins.father, found.record.pins.mother)
     for who, parent, pin in zip(MODELS.values(), found.parents, pins, strict=False):
         lines.append([who, _code(parent.name), _code(pin), _code(parent.licence.id), _code(parent.base)])
-    return _table(lines)
+    return "\n\n".join([_table(lines), *_unlinked(found.parents)])
+
+
+def _unlinked(parents: Sequence[Ancestor]) -> Iterator[str]:
+    """What `base_model` has in place of a parent."""
+    for who, parent in zip(MODELS.values(), parents, strict=False):
+        instead = f"names {_code(parent.base)} in its place" if parent.base else "doesn't name it"
+        if not parent.hub:
+            yield f"{who}'s id on the model hub, if it has one, is not known here: `base_model` of this card {instead}."
 
 
 def _making(found: Findings) -> str:

@@ -37,6 +37,11 @@ class Ancestor(Frozen):
     languages: tuple[str, ...] = ()
     base: str = ""  # the model that it says it is made from
 
+    @property
+    def hub(self) -> str:
+        """Its id on the hub; empty where only its folder's name is known."""
+        return self.name if re.fullmatch(REPOSITORY, self.name) else ""
+
 
 def ancestor(uri: str, folder: ModelFolder) -> Ancestor:
     """What the folder of a parent, which lies at `uri`, tells."""

@@ -8,7 +8,7 @@ from darwinmerge import __version__
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.manifest import Mri
-from darwinmerge.experiment.types import Frozen
+from darwinmerge.experiment.types import Frozen, first_mistake
 from darwinmerge.merge.overrides import Override
 from darwinmerge.merge.recipe import Account, Mixing, Pins, Recipe
 from darwinmerge.search.genome import Genome
@@ -74,7 +74,7 @@ def record_of(child: ModelFolder) -> Record:
         record = Record.model_validate_json(child.read(layout.CHILD_RECORD))
         _ = record.recipe.id  # there is none where a number is NaN
     except ValueError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_mistake(error)
         raise BadInput(f"{child}/{layout.CHILD_RECORD}: this version can't read it: {reason}") from None
     return record
 

@@ -1,6 +1,7 @@
 """Publication as a task: the model card, and the folder or prefix where the manifest wants the child."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from darwinmerge.evaluation.answers import read_answers
@@ -13,7 +14,7 @@ from darwinmerge.publish.export import read_record
 from darwinmerge.publish.lineage import CARD, ancestor
 from darwinmerge.publish.place import Run, require_free, standing
 from darwinmerge.publish.record import Record, versions
-from darwinmerge.store import Ref, Stat, fetch_known, layout, stored_ref
+from darwinmerge.store import Ref, Stat, fetch_json, fetch_known, layout, stored_ref
 from darwinmerge.uri import file_path
 
 
@@ -52,7 +53,15 @@ def _findings(inputs: PublishInputs, record: Record, place: Place) -> Findings:
         parents=(father, mother),
         rows=fetch_known(place.store, layout.rows(inputs.rows), RowSets, inputs.rows),
         answers={name: read_answers(place.store, found) for name, found in inputs.scores.items()},
+        datasets=dict(_datasets(inputs.recipe, place)),
     )
+
+
+def _datasets(recipe: str, place: Place) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Tasks, and path and name of the data set of each, as the child's results in lm-eval's own files tell."""
+    for stat in place.store.list(layout.harness(recipe, "results_")):
+        for task, config in fetch_json(place.store, stat.key)["configs"].items():
+            yield task, (str(config.get("dataset_path") or ""), str(config.get("dataset_name") or ""))
 
 
 def _ref(stat: Stat, record: Record, folder: str, place: Place) -> Ref:

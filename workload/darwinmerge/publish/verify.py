@@ -3,7 +3,9 @@
 A child is a pure function of its parents and its recipe, and so can be proved without trusting whoever made it: its
 files are hashed, its parents too, the diagnosis and the recipe are computed again, and the merge is done again, tensor
 by tensor in memory, and held against the child's own bits. No model is written. Each check is made whatever the ones
-before it found, unless it would be about other parents, or about a recipe that these parents can't follow.
+before it found, unless it would be about other parents, or about a recipe that these parents can't follow. Other
+parents than the record's say nothing of the child: they are no failure of it. Nor does the record say anything of a
+model card and of what else lies beside the child, so that these files are named, and not vouched for.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +22,11 @@ from darwinmerge.merge.overrides import overridden
 from darwinmerge.merge.recipe import Decision, Recipe, child_recipe
 from darwinmerge.mri.table import TensorRow, diagnose, names_of, table_digest
 from darwinmerge.publish.record import Record
+from darwinmerge.store.layout import CHILD_RECORD
 
 T = TypeVar("T")
-State = Literal["ok", "FAILED", "not checked"]
+State = Literal["ok", "FAILED", "not checked", "unrecorded"]
+PARENTS = "parents"
 WEIGHTS = ".safetensors"
 LOADED = (WEIGHTS, ".bin", ".pt", ".pth", ".py", "adapter_config.json")  # a loader may take such a file for the model's
 
@@ -48,14 +52,17 @@ def checks(
     """The checks of a child, as they are made; `quick` leaves out those that diagnose and merge again."""
     yield _files(child, record, follow)
     yield _side_files(child, record)
+    yield from _others(child, record)
     yield (right := _parents(parents, record, follow))
-    if right.state == "FAILED":
-        yield from _left_out(("accounts", "diagnosis", "recipe", "weights"), "the parents are others")
+    if right.state != "ok":
+        yield from _left_out(("accounts", "diagnosis", "recipe", "weights"), "these are not its parents")
         return
     father, mother = aligned(*parents)
     yield (fitting := _accounts(record, father, mother, follow))
     if quick:
-        yield from _left_out(("diagnosis", "recipe", "weights"), "left out by --quick")
+        yield from _left_out(("diagnosis",), "left out by --quick")
+        yield _recipe_by_name(record, "left out by --quick")
+        yield from _left_out(("weights",), "left out by --quick")
         return
     yield from _origin(record, father, mother, follow)
     if fitting.state == "FAILED":
@@ -66,12 +73,14 @@ def checks(
 
 def _files(child: ModelFolder, record: Record, follow: Follow) -> Check:
     there = child.files.sizes
+    held = {located.file for located in child.tensors.values()}  # which the record must name, and no others
     wrong = [f"{name} is missing" for name in record.files if name not in there]
+    wrong += [f"{name} is not recorded" for name in sorted(held - record.files.keys())]
     named = [name for name in record.files if name in there]
     for name in follow(named, "hashing the child", len(named)):
         if child.files.sha256(name) != record.files[name]:
             wrong.append(f"{name} was changed")
-    strange = [name for name in there if name.endswith(LOADED) and name not in record.files]
+    strange = [name for name in there if name.endswith(LOADED) and name not in held]
     wrong += [f"{name} is no part of the child" for name in strange]
     return _check("files", wrong, f"SHA-256 of {_count(len(named), 'weight file')} as recorded")
 
@@ -84,18 +93,29 @@ def _side_files(child: ModelFolder, record: Record) -> Check:
     return _check("config", wrong, f"{', '.join(sorted(own))}: Father's")
 
 
+def _others(child: ModelFolder, record: Record) -> Iterator[Check]:
+    """Files that neither the record nor a loader knows; the model card is one."""
+    known = {*record.files, *child.side_files(), INDEX, CHILD_RECORD}
+    names = [name for name in child.files.sizes if name not in known and not name.endswith(LOADED)]
+    if names:
+        found = f"{', '.join(sorted(names))}: no part of the record, and not checked"
+        yield Check(name="others", state="unrecorded", found=found)
+
+
 def _parents(parents: tuple[ModelFolder, ModelFolder], record: Record, follow: Follow) -> Check:
-    wrong = []
+    wrong, others = [], []  # of the record, and of what was given
     for who, folder in follow(zip(("father", "mother"), parents, strict=True), "hashing the parents", 2):
         recorded, found = getattr(record, who), folder.file_digests
         pins = {getattr(record.pins, who), getattr(record.recipe, who)}
         differing = [name for name in sorted({*recorded, *found}) if recorded.get(name) != found.get(name)]
         if differing:
-            wrong.append(f"{who} {folder} is not the one recorded: {', '.join(differing[:3])} differs")
+            others.append(f"{who} {folder} is not the one recorded: {', '.join(differing[:3])} differs")
         elif pins != {folder.pin}:
             wrong.append(f"{who}'s pin is {folder.pin[:16]}, recorded {' and '.join(pin[:16] for pin in sorted(pins))}")
     pins_text = f"father {record.pins.father[:16]}, mother {record.pins.mother[:16]}"
-    return _check("parents", wrong, f"the ones recorded: {pins_text}")
+    if others and not wrong:
+        return Check(name=PARENTS, state="not checked", found="; ".join(others))
+    return _check(PARENTS, wrong, f"the ones recorded: {pins_text}")
 
 
 def _accounts(record: Record, father: ModelFolder, mother: ModelFolder, follow: Follow) -> Check:
@@ -139,15 +159,25 @@ def _origin(record: Record, father: ModelFolder, mother: ModelFolder, follow: Fo
     """The diagnosis gives the recorded table, and this, with the genome, the recorded recipe."""
     if record.mri is None:
         reason = f"Darwin {record.version} did not note how it diagnosed the parents"
-        yield from _left_out(("diagnosis", "recipe"), reason)
+        yield from _left_out(("diagnosis",), reason)
+        yield _recipe_by_name(record, reason)
         return
     rows = list(follow(diagnose(father, mother, record.mri), "diagnosing", len(names_of(father, mother))))
     table = table_digest(rows)
     wrong = [] if table == record.table else [f"the MRI table is {table[:16]}, recorded is {record.table[:16]}"]
     yield _check("diagnosis", wrong, f"MRI table {table[:16]} as recorded")
-    wrong = [] if record.recipe.id == record.recipe_id else [f"its id is {record.recipe.id}, not {record.recipe_id}"]
-    wrong += _differences(record.recipe, _recipe(record, rows))
+    wrong = _misnamed(record) + _differences(record.recipe, _recipe(record, rows))
     yield _check("recipe", wrong, f"{record.recipe_id[:16]}, as it follows from genome, table and seed")
+
+
+def _misnamed(record: Record) -> list[str]:
+    return [] if record.recipe.id == record.recipe_id else [f"its id is {record.recipe.id}, not {record.recipe_id}"]
+
+
+def _recipe_by_name(record: Record, reason: str) -> Check:
+    """All that can be said of a recipe that isn't computed again."""
+    wrong = _misnamed(record)
+    return _check("recipe", wrong, "") if wrong else Check(name="recipe", state="not checked", found=reason)
 
 
 def _recipe(record: Record, rows: Sequence[TensorRow]) -> Recipe:

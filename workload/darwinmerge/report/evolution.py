@@ -28,13 +28,13 @@ class Dot:
     x: float  # the generation's number, and a little more or less, so that its candidates stand beside each other
     genome: Genome
     score: float | None
-    winner: bool
+    best: bool  # the winner, or the best so far
     title: str
 
 
 def dots(facts: Facts) -> list[Dot]:
     """All candidates with a result, in their order."""
-    winner = facts.summary.winner
+    best = facts.best
     found = []
     for generation in facts.seen.generations:
         of = len(generation.genomes)
@@ -42,10 +42,10 @@ def dots(facts: Facts) -> list[Dot]:
             if result is None:
                 continue
             x = generation.number + (0.56 * (index / (of - 1) - 0.5) if of > 1 else 0.0)
-            won = winner is not None and (winner.generation, winner.index) == (generation.number, index)
+            first = best is not None and (best.generation, best.index) == (generation.number, index)
             score = result.score if isinstance(result, ScoreSummary) else None
-            title = _title(generation.number, index, genome, result) + (" - the winner" if won else "")
-            found.append(Dot(generation.number, x, genome, score, won, title))
+            title = _title(generation.number, index, genome, result) + (f" - {facts.rank}" if first else "")
+            found.append(Dot(generation.number, x, genome, score, first, title))
     return found
 
 
@@ -56,7 +56,7 @@ def _title(generation: int, index: int, genome: Genome, result: ScoreSummary | R
 
 
 def draw_fitness(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequence[str]]:
-    """Scores on search rows: candidates, the best so far, generations' means, and the parents as lines."""
+    """Scores on search rows: candidates, the best up to each, generations' means, and the parents as lines."""
     narrow = shape == "narrow"
     drawing.set_size_inches(drawing.get_figwidth(), 3.6 if narrow else 4.2)
     axes = drawing.add_subplot()
@@ -74,7 +74,9 @@ def draw_fitness(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Seq
     _references(axes, facts, narrow)
     if scored:
         best = list(accumulate(scores, max))
-        axes.step([dot.x for dot, _ in scored], best, where="post", color=COLOURS["child"], lw=1.6, label="best so far")
+        axes.step(
+            [dot.x for dot, _ in scored], best, where="post", color=COLOURS["child"], lw=1.6, label="best by then"
+        )
     for generation in facts.seen.generations:
         inside = [score for dot, score in scored if dot.generation == generation.number]
         if inside:
@@ -82,9 +84,9 @@ def draw_fitness(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Seq
             label = "mean of a generation" if generation.number == 1 else ""
             axes.plot([x - 0.36, x + 0.36], [mean, mean], color=COLOURS["soft"], lw=1, ls=(0, (1, 1.5)), label=label)
     titles: dict[str, Sequence[str]] = {}
-    ordinary, won = [dot for dot, _ in scored if not dot.winner], [dot for dot, _ in scored if dot.winner]
-    titles |= _put(axes, "candidates", [(d.x, d) for d in ordinary], CHILD | {"s": 48, "label": "candidate"})
-    titles |= _put(axes, "winner", [(d.x, d) for d in won], CHILD | STAR | {"label": "the winner"})
+    others, star = [(d.x, d) for d, _ in scored if not d.best], [(d.x, d) for d, _ in scored if d.best]
+    titles |= _put(axes, "candidates", others, CHILD | {"s": 48, "label": "candidate"})
+    titles |= _put(axes, "best", star, CHILD | STAR | {"label": facts.rank})
     rejected = [(dot.x, dot) for dot in found if dot.score is None]
     cross = {"marker": "x", "color": COLOURS["bad"], "s": 34, "lw": 1.6, "label": "rejected"}
     titles |= _put(axes, "rejected", rejected, cross, low + 0.03 * (high - low))
@@ -163,7 +165,7 @@ def draw_genes(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Seque
         if place % columns == 0:
             axes.set_ylabel("score")
         placed = [(float(getattr(dot.genome, gene)), dot) for dot in scored]
-        others, winner = [p for p in placed if not p[1].winner], [p for p in placed if p[1].winner]
+        others, star = [p for p in placed if not p[1].best], [p for p in placed if p[1].best]
         titles |= _put(axes, f"{gene}-others", others, {"color": COLOURS["soft"], "s": 26, "alpha": 0.75, "lw": 0})
-        titles |= _put(axes, f"{gene}-winner", winner, CHILD | STAR)
+        titles |= _put(axes, f"{gene}-best", star, CHILD | STAR)
     return titles

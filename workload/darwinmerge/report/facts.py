@@ -8,7 +8,7 @@ from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.health.compare import HealthTable
 from darwinmerge.mri.table import TensorRow, from_parquet
 from darwinmerge.pipeline.plan import Results, Walk, walk
-from darwinmerge.pipeline.tasks import Done, ReportSummary
+from darwinmerge.pipeline.tasks import Candidate, Done, ReportSummary
 from darwinmerge.report.state import State, look
 from darwinmerge.report.summary import RunSummary, build
 from darwinmerge.store import Store, fetch, fetch_known, layout
@@ -28,6 +28,16 @@ class Facts:
     table: tuple[TensorRow, ...]  # the MRI; empty as long as there is none
     health: HealthTable | None
     answers: Mapping[str, Answers]  # on verdict rows, by model
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate that stands out: on search rows as long as there is no winner, which the finalists decide."""
+        return self.state.best.candidate if self.state.best else None
+
+    @property
+    def rank(self) -> str:
+        """What that candidate is."""
+        return "the winner" if self.summary.winner else "the best so far"
 
     @property
     def scale(self) -> tuple[float, float] | None:

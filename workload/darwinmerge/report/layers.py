@@ -39,10 +39,14 @@ def _cell(layer: str, kind: str, rows: Sequence[TensorRow]) -> Cell:
     differ = [row for row in rows if row.presence == "both" and row.size]
     where = f"{'outside layers' if layer == OUTSIDE else f'layer {layer}'}, {kind}"
     if not differ:
-        return Cell(None, f"{where}: {len(rows)} tensors, none differs in both parents")
+        return Cell(None, f"{where}: {_tensors(rows)}, none differs in both parents")
     ratios = [row.ratio_b for row in differ]
     ratio = float(np.average(ratios, weights=[row.size for row in differ]))
-    return Cell(ratio, f"{where}: {ratio:.5f}; {len(differ)} tensors, {min(ratios):.5f} to {max(ratios):.5f}")
+    return Cell(ratio, f"{where}: {ratio:.5f}; {_tensors(differ)}, {min(ratios):.5f} to {max(ratios):.5f}")
+
+
+def _tensors(rows: Sequence[TensorRow]) -> str:
+    return f"{len(rows)} tensor{'s' * (len(rows) != 1)}"
 
 
 def natural(layer: str) -> tuple[str, int]:
@@ -58,7 +62,10 @@ def reach(facts: Facts) -> float:
 
 
 def draw_mri(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequence[str]]:
-    """The heat map: Father's colour where he is prescribed, Mother's where she is, pale where neither."""
+    """The heat map: the more of Father's or Mother's colour the more of them is prescribed, none where neither is.
+
+    Squares lie on neutral ones, which show where the colour above them is too thin to be seen.
+    """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
@@ -75,8 +82,10 @@ def draw_mri(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequenc
         drawing.set_size_inches(drawing.get_figwidth(), 0.8 + 0.32 * len(kinds))
     squares = [Rectangle((x - 0.46, y - 0.46), 0.92, 0.92) for x, y in places.values()]
     ratios = [cell.ratio for cell in found.values()]
-    colours = [COLOURS["grid" if r is None else "mother" if r > 0.5 else "father"] for r in ratios]
-    depths = [0.35 if r is None else 0.08 + 0.92 * min(abs(r - 0.5) / full, 1.0) for r in ratios]
+    grounds = [COLOURS["grid" if r is None else "raised"] for r in ratios]
+    colours = [COLOURS["father" if r is None or r < 0.5 else "mother"] for r in ratios]
+    depths = [0.0 if r is None else min(abs(r - 0.5) / full, 1.0) for r in ratios]
+    axes.add_collection(PatchCollection(squares, facecolors=grounds, edgecolors="none"))
     drawn = PatchCollection(squares, facecolors=colours, alpha=depths, edgecolors="none", gid="cells")
     axes.add_collection(drawn)
     across, down = (kinds, layers) if narrow else (layers, kinds)

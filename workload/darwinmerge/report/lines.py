@@ -31,8 +31,16 @@ WORDS = {
 
 def sentence(verdict: VerdictSummary) -> str:
     """The verdict in words, the plain average not forgotten."""
-    plain = {"Better": "better than", "NotDifferent": "not to be told from", "Worse": "worse than"}
-    return f"{WORDS[verdict.label]}; it is {plain[verdict.vs_linear.result]} the plain average"
+    plain = {"Better": "is better than", "NotDifferent": "can't be told from", "Worse": "is worse than"}
+    return f"{WORDS[verdict.label]}; it {plain[verdict.vs_linear.result]} the plain average"
+
+
+def ties(tied: int, finalists: int) -> str:
+    """What is to be said after "the best score" where `tied` others have the same."""
+    if not tied:
+        return ""
+    taken = "one ahead on search rows" if finalists else "earliest"
+    return f" (tied with {tied} other{'s' * (tied > 1)}; the {taken} was taken)"
 
 
 def title(task: Task, experiment: Experiment) -> str:
@@ -83,7 +91,7 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
             fixed = f"; without effect, so fixed: {inert}" if inert else ""
             return f"{what}: {len(s.elites)} elites, {s.restarts} restarts{fixed}"
         case ScoreSummary() as s:
-            return f"{what}: {s.score:.3f} of {s.n} questions"
+            return f"{what}: {s.score:.3f} on {s.n} questions"
         case ReportSummary() as s:
             return f"{what}: {s.problem or 'drawn anew'}"
         case ExportSummary() as s:

@@ -166,8 +166,8 @@ def reading(facts: Facts) -> Html:
         (
             "The label",
             "ChildBeatsBoth: Better than both parents. BeatsFather, BeatsMother: Better than one, and NotDifferent "
-            "from the other. Worse: Worse than either. NoSignificantDifference: neither. The plain average has no part "
-            "in the label, but a child that isn't Better than it was not worth the search.",
+            "from the other. Worse: Worse than at least one parent. NoSignificantDifference: neither. The plain "
+            "average has no part in the label, but a child that isn't Better than it was not worth the search.",
         ),
         (
             "Look",

@@ -11,7 +11,7 @@ from darwinmerge.report.evolution import dots, draw_fitness, draw_genes
 from darwinmerge.report.facts import NAMES, REFERENCES, Facts
 from darwinmerge.report.judgement import draw_verdict
 from darwinmerge.report.layers import draw_health, draw_mri, reach
-from darwinmerge.report.lines import sentence
+from darwinmerge.report.lines import sentence, ties
 from darwinmerge.report.markup import Html, details, element, html, paragraph, section, table
 from darwinmerge.report.svg import figure
 from darwinmerge.search.genome import GENES
@@ -142,20 +142,19 @@ def _so_far_words(facts: Facts) -> str:
 def _finalists(facts: Facts) -> Html:
     if not facts.seen.finalists:
         return html()
-    scores = ", ".join(f"{found.score:.3f}" for _, found in sorted(facts.seen.finalists.items()))
-    n = next(iter(facts.seen.finalists.values())).n
-    return paragraph(
-        f"Finalists, best on search rows first, on their {n:,} search and fresh questions together: {scores}."
-    )
+    ordered = [found for _, found in sorted(facts.seen.finalists.items())]
+    won = f", the winner{ties(facts.seen.tied, len(ordered))}"
+    scores = "; ".join(f"{x.score:.3f}{won if x.candidate == facts.summary.winner else ''}" for x in ordered)
+    rows = f"their {ordered[0].n:,} search and fresh questions together"
+    return paragraph(f"Finalists, best on search rows first, on {rows}: {scores}.")
 
 
 def genes(facts: Facts) -> Html:
-    """The genome of the winner among all."""
-    title = "The winner's genes among all"
+    """The genomes of all candidates, and the best among them."""
+    title = "The genes of all children"
     search = facts.seen.search
     if not search or not any(dot.score is not None for dot in dots(facts)):
         return section("genes", title, lacking(facts, "a measured genome", "the first come with generation 1"))
-    winner = facts.summary.winner
     text = (
         "Each dot is a child: the value of a gene, and its score on the search rows. A gene that matters shows as a "
         "slope or a hump; with so few children, a cloud is the usual sight, and no proof that the gene does nothing."
@@ -167,17 +166,18 @@ def genes(facts: Facts) -> Html:
         figure(
             "gene-values",
             f"scores against {', '.join(search.active)}",
-            "The star is the winner." if winner else "There is no winner yet.",
+            f"The star is {facts.rank}.",
             partial(draw_genes, facts),
         )
         if search.active
         else html()
     )
     told = [paragraph(text), drawn]
-    if winner:
-        values = zip(GENES, winner.genome.values(), strict=True)
+    if facts.best:
+        values = zip(GENES, facts.best.genome.values(), strict=True)
         own = ", ".join(f"{gene} {value:.3f}" for gene, value in values if gene in search.active)
-        told.append(paragraph(f"The winner is candidate {winner.index + 1} of generation {winner.generation}: {own}."))
+        place = f"candidate {facts.best.index + 1} of generation {facts.best.generation}"
+        told.append(paragraph(f"{facts.rank.capitalize()} is {place}: {own}."))
     if fixed:
         told.append(paragraph(f"Without effect on this pair, so fixed and not searched: {fixed}."))
     return section("genes", title, *told)
@@ -208,7 +208,8 @@ def mri(facts: Facts) -> Html:
         element("span", f"{0.5 + full:.3g}: more of Mother", class_="to"),
         class_="scale",
     )
-    flagged = f" {found.degenerate} tensors have no distribution, and count as one half." if found.degenerate else ""
+    some = "1 tensor has" if found.degenerate == 1 else f"{found.degenerate} tensors have"
+    flagged = f" {some} no distribution, which counts as one half." if found.degenerate else ""
     caption = (
         "Size-weighted mean prescription by layer and kind of tensor; grey where no tensor differs; - is what belongs "
         f"to no layer. Point at a square for its figures.{flagged}"
@@ -225,7 +226,7 @@ def health(facts: Facts) -> Html:
     opening = {
         "Pass": f"No layer of {found.layers} is out of its parents' range.",
         "Flagged": f"Out of their parents' range: {', '.join(found.flagged)}.",
-        "Fail": f"There are values that are no numbers: {', '.join(found.flagged)}.",
+        "Fail": f"There are values that are not numbers: {', '.join(found.flagged)}.",
     }[found.status]
     text = (
         f"{opening} A layer is flagged where its importance is above {settings.interference:g} times both parents' "

@@ -24,7 +24,7 @@ Titles = Mapping[str, Sequence[str]]  # by the gid of a collection of dots: one 
 Draw = Callable[["Figure", Shape], Titles]
 
 INCHES: dict[Shape, float] = {"wide": 10.0, "narrow": 3.7}  # as shown: 960 px beside 355 px, and a point is a point
-NAMED = ("ink", "soft", "grid", "paper", "father", "mother", "linear", "child", "bad")
+NAMED = ("ink", "soft", "grid", "paper", "father", "mother", "linear", "child", "bad", "raised")
 COLOURS = {name: f"#0d0a{number:02x}" for number, name in enumerate(NAMED)}  # marks for the style sheet's `--<name>`
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 SETTINGS: dict[Any, Any] = {

@@ -11,7 +11,7 @@ from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.plan import Results
 from darwinmerge.pipeline.tasks import Comparison, VerdictSummary
 from darwinmerge.report.lines import sentence
-from darwinmerge.report.summary import RunSummary, TaskScore, build
+from darwinmerge.report.summary import RunSummary, build
 from darwinmerge.report.task import draw
 from darwinmerge.store import Store, layout
 
@@ -35,20 +35,20 @@ def _scores(summary: RunSummary) -> Table:
     table.add_column("")
     for model in summary.models:
         table.add_column(NAMES[model.model], justify="right", style="bold" if model.model == "child" else "")
-    searched = [(model.search, model.search_score) for model in summary.models]
-    judged = [(model.verdict, model.verdict_score) for model in summary.models]
+    searched = [(model.search, model.search_score, model.search_interval) for model in summary.models]
+    judged = [(model.verdict, model.verdict_score, model.verdict_interval) for model in summary.models]
     for rows, columns in (("search", searched), ("verdict", judged)):
-        known = next((scores for scores, _ in columns if scores), ())
+        known = next((scores for scores, *_ in columns if scores), ())
         for i, task in enumerate(known):
-            cells = [_cell(scores[i]) if scores else "-" for scores, _ in columns]
+            cells = [_cell(s[i].value, (s[i].low, s[i].high)) if s else "-" for s, *_ in columns]
             table.add_row(f"{task.task}\n[dim]{task.n} {rows} rows[/dim]", *cells)
-        means = ["-" if mean is None else f"{mean:.3f}" for _, mean in columns]
-        table.add_row(f"mean, {rows} rows", *means, end_section=True)
+        means = ["-" if mean is None or interval is None else _cell(mean, interval) for _, mean, interval in columns]
+        table.add_row(f"weighted mean\n[dim]{rows} rows[/dim]", *means, end_section=True)
     return table
 
 
-def _cell(score: TaskScore) -> str:
-    return f"{score.value:.3f}\n[dim]{score.low:.3f}-{score.high:.3f}[/dim]"
+def _cell(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.3f}\n[dim]{interval[0]:.3f}-{interval[1]:.3f}[/dim]"
 
 
 def _verdict(verdict: VerdictSummary) -> Text:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.experiment.types import first_mistake
 from darwinmerge.s3 import parse
 from darwinmerge.store.base import READ_SIZE, Ref, Stat, Store, stored_ref
 from darwinmerge.store.file import FileStore
@@ -95,10 +96,9 @@ def fetch_known(store: Store, key: str, model: type[M], expected: str) -> M:
     return found
 
 
-def damaged(store: Store, key: str, error: Exception) -> BadInput:
+def damaged(store: Store, key: str, error: ValueError) -> BadInput:
     """What to say of an object that can't be read."""
-    why = str(error).splitlines()[0]
     return BadInput(
-        f"store {store.uri}: {key} is damaged, or another version wrote it ({why}); "
+        f"store {store.uri}: {key} is damaged, or another version wrote it ({first_mistake(error)}); "
         "run with the version that wrote it, or delete it and run again: it will be made anew"
     )
