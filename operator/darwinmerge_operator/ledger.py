@@ -77,7 +77,6 @@ class Ledger(Frozen):
         """A person asked for another try: what failed so far counts no more."""
         return self.model_copy(update={"forgiven": {key: self.last(key) for key in self.tries}, "disrupted": {}})
 
-
     def again(self) -> "Ledger":
         """A finished run goes on, and its store may have been tidied up: what lies there of children is asked anew."""
         stages = ("export", "health", "publish")
