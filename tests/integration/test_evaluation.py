@@ -12,6 +12,7 @@ import yaml
 
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.answers import Answers, read_answers
+from darwinmerge.evaluation.harness import Benchmark
 from darwinmerge.experiment.experiment import experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.pipeline.claim import claim
@@ -147,6 +148,18 @@ def test_generation_takes_the_manifests_arguments_over_the_tasks(world: World) -
     tasks(world, genKwargs="max_gen_toks=3")
     father(world)
     assert {line["arguments"]["gen_args_0"]["arg_1"]["max_gen_toks"] for line in asked(world)} == {3}
+
+
+def test_a_tasks_arguments_are_no_change_of_its_file(world: World) -> None:
+    """They are the manifest's, and stand in lm-eval's task object from the first questions on."""
+    generative(world)
+    tasks(world, genKwargs="max_gen_toks=3")
+    spec = load(world.manifest).spec
+    benchmark = Benchmark(str(world.folder / "tasks"))
+    sets = benchmark.row_sets(spec.evaluation.tasks, spec.seed)
+    task, rows = spec.evaluation.tasks[0], sets.tasks[0]
+    asked = [benchmark.questions(task, sets, chosen).requests for chosen in (rows.search, rows.verdict)]
+    assert {request[0].args[1]["max_gen_toks"] for requests in asked for request in requests} == {3}
 
 
 @pytest.mark.parametrize("arguments", ["do_sample=true", "temperature=0.7"])

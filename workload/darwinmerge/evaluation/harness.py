@@ -4,16 +4,15 @@
 can be kept for the verdict, and its questions are asked in chunks (`questions.py`).
 """
 
-import inspect
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, BadInput, DarwinError
+from darwinmerge.evaluation.lm_task import choices_of, digest_of, require_metric, require_repeatable
 from darwinmerge.evaluation.questions import Prompting, Questions
 from darwinmerge.evaluation.rows import Row, Rows, RowSets, content_hash, marks_of, partition, portions, question_hash
 from darwinmerge.evaluation.task_file import REMEDY, config_of
@@ -61,6 +60,7 @@ class Benchmark:
         self._allowed = frozenset(allow_code)
         self._manager: Any = None
         self._loaded: dict[str, Any] = {}
+        self._digests: dict[str, str] = {}
         self._built: dict[tuple[Any, ...], Questions] = {}
 
     def task(self, wanted: BenchmarkTask) -> Any:
@@ -71,9 +71,12 @@ class Benchmark:
         """
         if wanted.name not in self._loaded:
             self._loaded[wanted.name] = self._load(wanted.name)
+            self._digests[wanted.name] = digest_of(
+                self._loaded[wanted.name]
+            )  # before the manifest's arguments are in it
         task = self._loaded[wanted.name]
-        _check_metric(task, wanted)
-        _check_answers(task, wanted)
+        require_metric(task, wanted)
+        require_repeatable(task, wanted)
         return task
 
     def loaded(self, name: str) -> Any:
@@ -192,7 +195,7 @@ class Benchmark:
             task=wanted,
             search=tuple(row for split in search for row in rows[split]),
             verdict=rows[verdict],
-            config=_digest_of(task),
+            config=self._digests[wanted.name],
             higher_is_better=bool(task.higher_is_better()[wanted.metric.partition(",")[0]]),
         )
 
@@ -207,7 +210,7 @@ class Benchmark:
             )
         task = self.task(wanted)
         group = str(document[wanted.group_by]) if wanted.group_by else ""
-        question = question_hash(str(task.doc_to_text(document)) + "\n" + _choices(task, document))
+        question = question_hash(str(task.doc_to_text(document)) + "\n" + choices_of(task, document))
         return Row(split=split, position=position, content=content_hash(document), question=question, group=group)
 
     def documents(self, wanted: BenchmarkTask, split: str) -> Any:
@@ -227,7 +230,8 @@ class Benchmark:
             BadInput: the task, or a row, isn't what it was when the rows were divided.
         """
         (began,) = [rows.config for rows in sets.tasks if rows.task == wanted.name]
-        if began != _digest_of(self.task(wanted)):
+        self.task(wanted)
+        if began != self._digests[wanted.name]:
             raise BadInput(
                 f"task {wanted.name}: its file, or lm-eval's, has changed since this run began; restore it, or begin a "
                 "new run in another store"
@@ -277,58 +281,3 @@ def _shared_out(wish: int | str, sizes: Sequence[int]) -> list[Any]:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _digest_of(task: Any) -> str:
-    """Of all that makes prompts, filters and metrics of a task's documents; code by its text, the data by its rows."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): plain(part) for key, part in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(part) for part in value]
-        if callable(value):
-            try:
-                return inspect.getsource(value)
-            except (OSError, TypeError):
-                return getattr(value, "__qualname__", type(value).__qualname__)
-        return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-    config = dict(task.config.to_dict(keep_callable=True))
-    for place in ("dataset_kwargs", "metadata"):  # where data files lie, and where the task's own file does
-        config.pop(place, None)
-    return digest(plain(config))
-
-
-def _choices(task: Any, document: Any) -> str:
-    """Choices are part of a question: 'which of these' is a different one with others."""
-    return "\n".join(sorted(map(str, task.doc_to_choice(document)))) if task.config.doc_to_choice is not None else ""
-
-
-def _check_metric(task: Any, wanted: BenchmarkTask) -> None:
-    from lm_eval.api.metrics import mean
-
-    means: dict[str, Callable[..., Any]] = task.aggregation()
-    filters = [f.name for f in task._filters]
-    allowed = [f"{m},{f}" for m, aggregate in sorted(means.items()) if aggregate is mean for f in filters]
-    if wanted.metric not in allowed:
-        raise BadConfiguration(
-            f"task {wanted.name}: metric {wanted.metric} is not one of its means over questions; "
-            f"allowed: {', '.join(allowed) or 'none of its metrics'}"
-        )
-
-
-def _check_answers(task: Any, wanted: BenchmarkTask) -> None:
-    from lm_eval.utils import simple_parse_args_string
-
-    if task.OUTPUT_TYPE != "generate_until":
-        if wanted.gen_kwargs:
-            raise BadConfiguration(f"task {wanted.name}: genKwargs, but the task generates no text; leave them out")
-        return
-    arguments = dict(task.config.generation_kwargs or {}) | simple_parse_args_string(wanted.gen_kwargs)
-    warm = arguments.get("do_sample") is None and float(arguments.get("temperature") or 0) > 0  # lm-eval samples then
-    if arguments.get("do_sample") or warm:
-        raise BadConfiguration(
-            f"task {wanted.name}: it samples its answers, which differ from one time to the next; "
-            "give genKwargs: do_sample=false,temperature=0"
-        )
