@@ -79,7 +79,7 @@ bench-s3: setup ## Measure MRI and merge with parents in S3, about 2 minutes
 	$(BIN)/python benchmarks/s3.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
-ablate: setup ## Ablate the method on a small pair, about 15 minutes (PAIR, or $DARWIN_TEST_MATERIAL/parents/tiny-qwen35)
+ablate: setup ## Ablate the method on a small pair, about 25 minutes (PAIR, or $DARWIN_TEST_MATERIAL/parents/tiny-qwen35)
 	nice -n 10 $(BIN)/python benchmarks/ablate.py $(if $(PAIR),--parents $(PAIR))
 
 ##@ Kubernetes

@@ -75,7 +75,7 @@ class Parent(manifest.Parent):
     """One parent model."""
 
     uri: ParentUri
-    """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `hf://org/name@revision`, or
+    """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `hf://org/name@revision` (not reached yet), or
     `pvc://claim/path` on a PersistentVolumeClaim of the same namespace."""
 
 

@@ -66,7 +66,7 @@ class Parent(Frozen):
 
     uri: Uri
     """Where the model folder (safetensors, config, tokenizer) lies: a path (relative to the manifest), `file://`,
-    `s3://bucket/prefix`, `hf://org/name@revision` or `pvc://claim/path`."""
+    `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision`, which this version doesn't reach yet."""
 
 
 class Parents(Frozen):
