@@ -75,8 +75,8 @@ class Parent(manifest.Parent):
     """One parent model."""
 
     uri: ParentUri
-    """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `hf://org/name@revision` (not reached yet), or
-    `pvc://claim/path` on a PersistentVolumeClaim of the same namespace."""
+    """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `pvc://claim/path` on a
+    PersistentVolumeClaim of the same namespace, or `hf://org/name@revision`, which this version doesn't reach yet."""
 
 
 class Parents(manifest.Parents):
