@@ -67,8 +67,9 @@ def change(world: World, task: str, **changes: Any) -> None:
 def test_killed_between_chunks_five_examples_give_the_same_prompts_and_log_likelihoods(
     world: World, tmp_path: Path
 ) -> None:
-    tasks(world, numFewshot=5)
-    world.edit("evolution", "steps", value=1)
+    tasks(world, numFewshot=5, search={"rows": 48}, verdict={"rows": 48})
+    world.edit("evaluation", "chunk", value=16)
+    world.edit("evolution", value={"steps": 1, "candidates": 2})
     quiet = World(tmp_path / "quiet")
     shutil.copytree(world.folder, quiet.folder)
     undisturbed = Run(quiet)
@@ -76,7 +77,7 @@ def test_killed_between_chunks_five_examples_give_the_same_prompts_and_log_likel
     assert undisturbed.process.wait() == 0
 
     run = Run(world)
-    for chunks in (1, 3, 6, 10):
+    for chunks in (1, 8, 20):
 
         def reached(chunks: int = chunks) -> bool:
             return sum(key.startswith("scores/") for key in keys(world.store)) >= chunks
