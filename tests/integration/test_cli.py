@@ -83,6 +83,7 @@ def test_what_would_be_done_is_told_from_the_store_alone(extended: World) -> Non
     assert lasting(open_store(str(extended.store))) == before
 
 
+@pytest.mark.slow
 def test_after_gc_a_run_is_what_it_was_and_a_former_winner_comes_back_to_the_bit(
     extended: World, tmp_path: Path
 ) -> None:
