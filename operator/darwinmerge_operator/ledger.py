@@ -78,10 +78,13 @@ class Ledger(Frozen):
         return self.model_copy(update={"forgiven": {key: self.last(key) for key in self.tries}, "disrupted": {}})
 
     def again(self) -> "Ledger":
-        """A finished run goes on, and its store may have been tidied up: what lies there of children is asked anew."""
+        """A finished run goes on, and its store may have been tidied up: children are asked for anew.
+
+        A worker whose result the store still has computes nothing.
+        """
         stages = ("export", "health", "publish")
         kept = {task: r for task, r in self.results.items() if not (isinstance(r, Done) and r.summary.stage in stages)}
-        return self.model_copy(update={"results": kept, "missed": (), "recalling": True})
+        return self.model_copy(update={"results": kept})
 
 
 def key_of(task: TaskId, part: Part | str) -> str:
