@@ -23,6 +23,7 @@ from tests.unit.plan_world import (
     experiment,
     experiments,
     run,
+    with_steps,
 )
 from tests.unit.test_decide import HOUR, failed
 
@@ -403,3 +404,12 @@ def test_a_status_that_cannot_be_read_is_none(found: Any) -> None:
 
 def test_the_status_that_the_server_gives_a_new_object_can_be_read() -> None:
     assert read({"observedGeneration": -1}) == Status()
+
+
+def test_a_finished_run_whose_steps_are_raised_is_complete_no_more() -> None:
+    """Else it would be taken for settled, and left alone."""
+    looks = finished(experiment(steps=1))
+    looks.x, looks.generation = with_steps(looks.x, 2), 2
+    looks.step()
+    assert looks.says("Complete") is None
+    assert looks.status.observed_generation == 2
