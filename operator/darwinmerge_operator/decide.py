@@ -101,11 +101,12 @@ def decide(seen: Seen) -> Decision:
     asked = ledger.generation > 0 and any(getattr(ledger, name) != value for name, value in known.items())
     if asked:  # by a retry request, or by another spec: whatever failed gets another chance
         ledger = ledger.forgive()
-    if asked and ledger.finished and not plan(seen.experiment, ledger.results).outcome:  # steps were raised
-        ledger = ledger.again()
     ledger = ledger.model_copy(update=known)
-    ledger = _reports_given_up(ledger, seen)
     now = plan(seen.experiment, ledger.results)
+    again = ledger.again() if asked and ledger.finished and not now.outcome else ledger  # steps were raised
+    again = _reports_given_up(again, now, seen)
+    if again is not ledger:
+        ledger, now = again, plan(seen.experiment, again.results)
     left = any(job.part == "finish" and job.done for job in seen.jobs)  # the summary
     ledger = ledger.model_copy(update={"finished": bool(now.outcome) and (ledger.finished or left)})
     if all(task.id in ledger.missed for task in now.ready):
@@ -148,11 +149,9 @@ def decide(seen: Seen) -> Decision:
     return _decision(ledger, spare + unwanted, start, halts, waits=waits)
 
 
-def _reports_given_up(ledger: Ledger, seen: Seen) -> Ledger:
+def _reports_given_up(ledger: Ledger, now: Plan, seen: Seen) -> Ledger:
     """A report that can't be drawn counts as one: no run waits for a person because of it."""
-    if not (ledger.tries or ledger.disrupted):
-        return ledger
-    for task in plan(seen.experiment, ledger.results).ready:
+    for task in now.ready:
         key = key_of(task.id, "all")
         attempts = ledger.counted(key)
         ruling = retry(seen.experiment.limits, attempts) if attempts else None

@@ -24,10 +24,15 @@ def digest_of(task: Any) -> str:
                 return getattr(value, "__qualname__", type(value).__qualname__)
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
-    config = dict(task.config.to_dict(keep_callable=True))
-    for place in ("dataset_kwargs", "metadata"):  # where data files lie, and where the task's own file does
+    return digest(plain(config_of(task, keep_callable=True)))
+
+
+def config_of(task: Any, keep_callable: bool = False) -> dict[str, Any]:
+    """A task's configuration, without where its data files and its own file lie on this machine; code as text."""
+    config: dict[str, Any] = dict(task.config.to_dict(keep_callable=keep_callable))
+    for place in ("dataset_kwargs", "metadata"):
         config.pop(place, None)
-    return digest(plain(config))
+    return config
 
 
 def choices_of(task: Any, document: Any) -> str:

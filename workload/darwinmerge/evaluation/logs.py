@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from darwinmerge.evaluation.lm_task import config_of
 from darwinmerge.evaluation.questions import Prompting, Questions
 from darwinmerge.evaluation.rows import Row
 from darwinmerge.pipeline.tasks import Terms
@@ -89,7 +90,7 @@ def files(
     found = {
         "results": {task: results(known, lines) for task, (known, _, lines) in tasks.items()},
         "group_subtasks": {task: [] for task in tasks},
-        "configs": {task: _config(known) | {"num_fewshot": shots} for task, (known, shots, _) in tasks.items()},
+        "configs": {task: config_of(known) | {"num_fewshot": shots} for task, (known, shots, _) in tasks.items()},
         "versions": {task: known.VERSION for task, (known, _, _) in tasks.items()},
         "n-shot": {task: shots for task, (_, shots, _) in tasks.items()},
         "higher_is_better": {task: known.higher_is_better() for task, (known, _, _) in tasks.items()},
@@ -112,10 +113,3 @@ def files(
     yield f"results_{name}.json", dumped(found, indent=2).encode()
     for task, (_, _, lines) in tasks.items():
         yield f"samples_{task}_{name}.jsonl", "".join(dumped(line) + "\n" for line in lines).encode()
-
-
-def _config(task: Any) -> Json:
-    config: Json = dict(task.dump_config())
-    for place in ("dataset_kwargs", "metadata"):  # where data files, and the task's own, lie on this machine
-        config.pop(place, None)
-    return config

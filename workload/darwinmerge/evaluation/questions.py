@@ -52,6 +52,7 @@ class Questions:
         from lm_eval.utils import simple_parse_args_string
 
         self.task, self._wanted, self.documents = task, wanted, documents
+        self._results: dict[str, list[dict[str, Any]]] = {}
         if wanted.gen_kwargs:
             task.set_config("generation_kwargs", simple_parse_args_string(wanted.gen_kwargs), update=True)
         task.set_fewshot_seed(FEWSHOT_SEED)
@@ -104,13 +105,18 @@ class Questions:
             for request in requests:
                 request.resps = [_tuple(next(answers)) for _ in range(request.repeats)]
                 request.filtered_resps = {}
+        self._results.clear()
         self.task._instances = [request for requests in self.requests for request in requests]
         self.task.apply_filters()
 
     def results(self, key: str) -> list[dict[str, Any]]:
-        """All that the task's own code makes of each document's answers, filtered by `key`."""
-        pairs = zip(self.documents, self.requests, strict=True)
-        return [self.task.process_results(doc, [r.filtered_resps[key] for r in requests]) for doc, requests in pairs]
+        """All that the task's own code, run once, makes of each document's answers, filtered by `key`."""
+        if key not in self._results:
+            pairs = zip(self.documents, self.requests, strict=True)
+            self._results[key] = [
+                self.task.process_results(doc, [r.filtered_resps[key] for r in requests]) for doc, requests in pairs
+            ]
+        return self._results[key]
 
     def metric(self, responses: Responses) -> list[float]:
         """The metric of each document, from all its responses, by the task's own filters and code."""

@@ -12,7 +12,7 @@ from darwinmerge.pipeline.plan import Outcome, Results, Walk, ranked, walk
 from darwinmerge.pipeline.progress import Progress, progress_of
 from darwinmerge.pipeline.tasks import Candidate, Rejected, ScoreSummary, VerdictSummary, candidate_of
 from darwinmerge.pipeline.worker import Cost
-from darwinmerge.store import Store, damaged, layout
+from darwinmerge.store import Store, fetch_model, layout
 from darwinmerge.uri import file_path
 
 
@@ -97,10 +97,4 @@ def costs_of(store: Store) -> list[Cost]:
     Raises:
         BadInput: one of them is damaged.
     """
-    found = []
-    for stat in store.list(layout.COSTS):
-        try:
-            found.append(Cost.model_validate_json(store.read(stat.key)))
-        except ValueError as error:
-            raise damaged(store, stat.key, error) from None
-    return found
+    return [fetch_model(store, stat.key, Cost) for stat in store.list(layout.COSTS)]
