@@ -15,7 +15,7 @@ from tests.integration.conftest import World
 
 pytestmark = pytest.mark.cluster
 
-APART = ("staged/", ".", "logs/", "costs/", "summary.", "digests/")  # replaced or dropped as a run goes on
+APART = ("staged/", ".", "logs/", "costs/", "summary.", "report.", "digests/")  # replaced or dropped as a run goes on
 ALONE = [pytest.param(fault, marks=pytest.mark.slow, id=fault.__name__) for fault in FAULTS]
 
 
