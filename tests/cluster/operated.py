@@ -39,7 +39,7 @@ class Operator:
         images = {"image": operator_image, "workerImage": worker_image}
         parts = {name: image.rpartition(":") for name, image in images.items()}
         settings = [f"{name}.repository={whole},{name}.tag={tag}" for name, (whole, _, tag) in parts.items()]
-        settings += [f"health.port={self.port}", f"watchNamespaces={{{self.namespace}}}", *values]
+        settings += [f"port={self.port}", f"watchNamespaces={{{self.namespace}}}", *values]
         flags = [part for setting in settings for part in ("--set", setting)]
         program("helm", "upgrade", "--install", self.release, CHART, "--skip-crds", *flags, *self._there("120s"))
 
