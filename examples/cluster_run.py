@@ -79,7 +79,7 @@ class Cluster:
             "workerImage.tag": tag,
             "watchNamespaces": f"{{{self.namespace}}}",
             # where Pods share this machine's network, 8080 may be taken
-            "health.port": str(s3.free_ports(1)[0]),
+            "port": str(s3.free_ports(1)[0]),
         }
         settings = [f"--set={name}={value}" for name, value in values.items()]
         flags = ["--hide-notes", "--wait", "--timeout=3m"]

@@ -101,15 +101,15 @@ def test_it_reads_no_secret_and_holds_no_wildcard() -> None:
 
 
 def test_the_operator_is_told_every_value() -> None:
-    values = ("threads=9", "health.port=9090", "log.format=text", "log.level=debug", "workerImage.tag=w")
+    values = ("threads=9", "port=9090", "log.format=text", "log.level=debug", "workerImage.tag=w")
     options = told(*values)
-    assert (options["threads"], options["health_port"]) == (9, 9090)
+    assert (options["threads"], options["port"]) == (9, 9090)
     assert (options["log_format"], options["log_level"]) == ("text", "debug")
     assert options["worker_image"] == "darwin-gpu:w"
 
 
 def test_its_probes_ask_the_port_that_it_listens_on() -> None:
-    found = container("health.port=9090")
+    found = container("port=9090")
     assert {port["name"]: port["containerPort"] for port in found["ports"]} == {"health": 9090}
     for probe in ("readinessProbe", "livenessProbe"):
         assert found[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
@@ -136,7 +136,7 @@ def test_an_image_is_the_charts_version_a_tag_or_a_digest() -> None:
         ("watchNamespaces={A}", "/watchNamespaces/0"),
         ("watchNamespaces={a,a}", "/watchNamespaces"),
         ("threads=0", "/threads"),
-        ("health.port=80", "/health/port"),
+        ("port=80", "/port"),
         ("log.level=verbose", "/log/level"),
         ("resources.claims=1", "claims"),
     ],

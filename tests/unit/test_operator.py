@@ -78,7 +78,7 @@ def test_the_beat_of_the_watching_loop_is_health() -> None:
 
 def test_help_teaches() -> None:
     told = CliRunner().invoke(operator, ["--help"]).output
-    for words in ("DARWIN_OPERATOR_NAMESPACE", "Examples:", "--health-port", "charts/darwin-operator"):
+    for words in ("DARWIN_OPERATOR_NAMESPACE", "Examples:", "--port", "charts/darwin-operator"):
         assert words in told
 
 
