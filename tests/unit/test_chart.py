@@ -110,9 +110,9 @@ def test_the_operator_is_told_every_value() -> None:
 
 def test_its_probes_ask_the_port_that_it_listens_on() -> None:
     found = container("port=9090")
-    assert {port["name"]: port["containerPort"] for port in found["ports"]} == {"health": 9090}
+    assert {port["name"]: port["containerPort"] for port in found["ports"]} == {"http": 9090}
     for probe in ("readinessProbe", "livenessProbe"):
-        assert found[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+        assert found[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
 
 
 def test_an_image_is_the_charts_version_a_tag_or_a_digest() -> None:
