@@ -15,6 +15,7 @@ from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 
 TIMEOUT = (5, 30)  # seconds to connect, and to answer
+QUEUES = ("v1beta2", "v1beta1")  # versions of Kueue's API, the newest first: 0.15 brought the first of them
 HINDRANCES = ("FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")  # reasons of events
 Object = dict[str, Any]
 
@@ -89,6 +90,14 @@ class Api:
         events = [event for event in events if event.get("reason") in HINDRANCES]
         events.sort(key=lambda event: event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
         return {event["involvedObject"]["name"]: event.get("message", "") for event in events}
+
+    def workloads(self, namespace: str, uid: str) -> list[Object]:
+        """What Kueue makes of the Job of this uid; nothing where there is no Kueue."""
+        for version in QUEUES:
+            path = f"/apis/kueue.x-k8s.io/{version}/namespaces/{namespace}/workloads"
+            with contextlib.suppress(Gone):
+                return self._list(path, labelSelector=f"kueue.x-k8s.io/job-uid={uid}")
+        return []
 
     def ledger(self, namespace: str, name: str) -> Object | None:
         """The ConfigMap of a run, or None."""

@@ -42,12 +42,15 @@ def _active(since: float, jobs: tuple[SeenJob, ...], now: float) -> float:
 
 
 def _disrupted(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
-    """Pods that were taken away from Jobs that are to go on, by whom they were: they are gone soon."""
+    """Pods that were taken away from Jobs that are to go on, by whom they were: they are gone soon.
+
+    Not those of a Job that its queue has taken the quota from: that is what a queue is for, and it gives it back.
+    """
     found = {key: {*pods} for key, pods in ledger.disrupted.items()}
     for job in jobs:
         for pod in job.pods:
             stopped = pod.ending and pod.ending.exit == ExitCode.INTERRUPTED
-            if not job.leaving and (pod.leaving or stopped):
+            if not job.leaving and not pod.preempted and (pod.leaving or stopped):
                 found.setdefault(job.key, set()).add(pod.uid)
     return {key: tuple(sorted(pods)) for key, pods in found.items()}
 

@@ -50,13 +50,20 @@ log = logging.getLogger(__name__)
 @click.option("--worker-image", required=True, help="Image of the workers of runs that are accepted from now on.")
 @click.option("-n", "--namespace", multiple=True, help="Namespace to serve; may be repeated. Default: all of them.")
 @click.option("--threads", default=4, type=click.IntRange(1, 64), help="Runs that are reconciled at the same time.")
+@click.option("--kueue", is_flag=True, help="Ask Kueue why it holds a run; its Workloads may be listed.")
 @click.option("--port", default=8080, type=click.IntRange(1, 65535), help="Port of /healthz and /metrics.")
 @click.option("--log-format", default="json", type=click.Choice(["json", "text"]), help="One line a record.")
 @click.option(
     "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="Least level."
 )
 def operator(
-    worker_image: str, namespace: tuple[str, ...], threads: int, port: int, log_format: str, log_level: str
+    worker_image: str,
+    namespace: tuple[str, ...],
+    threads: int,
+    kueue: bool,
+    port: int,
+    log_format: str,
+    log_level: str,
 ) -> None:
     """Carry out every DarwinMerge of a cluster: model MRI, evolution, benchmarks, verdict, as Jobs.
 
@@ -74,7 +81,7 @@ def operator(
     connection.user_agent = f"darwin-operator/{__version__}"
     api = Api(connection)
     _require_resource(api)
-    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image))
+    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue))
     health = Health(queue.lag)
     server = serve(health, port)
     workers = [threading.Thread(target=queue.run, name=f"reconcile-{n}", daemon=True) for n in range(threads)]

@@ -19,7 +19,7 @@ from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
 from darwinmerge_operator.resource import GROUP, KIND, DarwinMerge, from_api
-from darwinmerge_operator.seen import SeenJob, seen_jobs
+from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
 from darwinmerge_operator.status import Status
 
 RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
@@ -33,9 +33,12 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """Carries runs on."""
 
-    def __init__(self, api: Api, image: str, clock: Callable[[], float] = time.time) -> None:
-        """Runs of one API server; those that it accepts use the workers' image `image` until they end."""
-        self._api, self._image, self._clock = api, image, clock
+    def __init__(self, api: Api, image: str, kueue: bool = False, clock: Callable[[], float] = time.time) -> None:
+        """Runs of one API server; those that it accepts use the workers' image `image` until they end.
+
+        With `kueue`, Kueue is asked why it holds a run; its Workloads may then be listed.
+        """
+        self._api, self._image, self._kueue, self._clock = api, image, kueue, clock
 
     def __call__(self, key: Key) -> float | None:
         """Do what is to be done for a run now; gives seconds after which it is to be looked at again."""
@@ -59,7 +62,7 @@ class Reconciler:
             status = view.refused(found["metadata"]["generation"], str(error), before, now)
             self._tell(found, before, status, ())
             return None
-        run = _Run(self._api, found, resource)
+        run = _Run(self._api, found, resource, self._kueue)
         if run.has_ended(before):
             return run.settle(now)
         try:
@@ -98,9 +101,9 @@ class Reconciler:
 class _Run:
     """A run, as the API server has it."""
 
-    def __init__(self, api: Api, found: Object, resource: DarwinMerge) -> None:
+    def __init__(self, api: Api, found: Object, resource: DarwinMerge, kueue: bool) -> None:
         metadata = found["metadata"]
-        self.api, self.found, self.resource = api, found, resource
+        self.api, self.found, self.resource, self.kueue = api, found, resource, kueue
         self.namespace, self.name = metadata["namespace"], metadata["name"]
         self.owner = jobs.Owner(name=self.name, uid=metadata["uid"])
         self.about = _about((self.namespace, self.name))
@@ -165,7 +168,16 @@ class _Run:
         shown = seen_jobs(found, pods, {}, now)
         if any(job.hangs and now - job.waiting_since >= REFUSED_SECONDS for job in shown):
             shown = seen_jobs(found, pods, self.api.warnings(self.namespace), now)
-        return shown
+        held = view.in_queue(shown)
+        if not self.kueue or held is None or now - held.created < REFUSED_SECONDS:
+            return shown
+        try:
+            workloads = self.api.workloads(self.namespace, held.uid)
+        except (Refused, ConnectionError) as error:  # nothing but words depends on it
+            log.warning("Kueue doesn't say why it holds %s: %s", held.name, error, extra=self.about)
+            return shown
+        told = held.model_copy(update={"queue": words_of(workloads)})
+        return tuple(told if job is held else job for job in shown)
 
     def apply(self, decision: Decision) -> Halt | None:
         """Delete and create Jobs; why the API server doesn't take one, if so."""

@@ -100,6 +100,12 @@ def test_it_reads_no_secret_and_holds_no_wildcard() -> None:
     assert not named & {"*", "secrets", "darwinmerges/finalizers", "pods/exec", "impersonate", "escalate", "bind"}
 
 
+def test_it_reads_kueues_workloads_where_it_is_told_to_and_only_there() -> None:
+    may = [role["rules"] for values in ((), ("kueue.enabled=true",)) for role in of_kind("ClusterRole", *values)]
+    assert [[rule["verbs"] for rule in rules if "workloads" in rule["resources"]] for rules in may] == [[], [["list"]]]
+    assert (told()["kueue"], told("kueue.enabled=true")["kueue"]) == (False, True)
+
+
 def test_the_operator_is_told_every_value() -> None:
     values = ("threads=9", "port=9090", "log.format=text", "log.level=debug", "workerImage.tag=w")
     options = told(*values)
@@ -135,6 +141,7 @@ def test_an_image_is_the_charts_version_a_tag_or_a_digest() -> None:
         ("watchNamespaces=a", "/watchNamespaces"),
         ("watchNamespaces={A}", "/watchNamespaces/0"),
         ("watchNamespaces={a,a}", "/watchNamespaces"),
+        ("kueue.enabled=yes please", "/kueue/enabled"),
         ("threads=0", "/threads"),
         ("port=80", "/port"),
         ("log.level=verbose", "/log/level"),

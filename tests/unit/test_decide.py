@@ -299,6 +299,16 @@ def test_a_job_that_kueue_holds_is_not_stalled() -> None:
     assert jobs.step().halts == ()
 
 
+def test_what_a_queue_takes_away_is_no_disruption_however_often() -> None:
+    jobs = Run(experiment())
+    jobs.step()
+    for pod in range(2 * MAX_DISRUPTIONS):
+        gone = SeenPod(name="p", uid=str(pod), leaving=True, preempted=True)
+        jobs.jobs = tuple(job.model_copy(update={"suspended": True, "pods": (gone,)}) for job in jobs.jobs)
+        assert jobs.step().halts == ()
+    assert jobs.ledger.disrupted == {}
+
+
 def test_disruptions_are_forgiven_up_to_a_cap_even_of_pods_that_are_long_gone() -> None:
     jobs = Run(experiment())
     start = jobs.until(World(), "mri").start[0]

@@ -46,4 +46,9 @@ kopf's). No Secrets: workers get theirs from the kubelet.
 - apiGroups: [""]
   resources: [events] # those of a run are told; those of its Jobs say why a Pod can't be created
   verbs: [create, list]
+{{- if .Values.kueue.enabled }}
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads] # say why Kueue holds a Job
+  verbs: [list]
+{{- end }}
 {{- end }}
