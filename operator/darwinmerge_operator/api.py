@@ -33,7 +33,7 @@ class Exists(Conflict):
 
 
 class Refused(Exception):
-    """The API server doesn't take it, in its own words."""
+    """The API server doesn't take it, in its own words; or one of its webhooks is away, and it may not do without."""
 
 
 class Api:
@@ -154,6 +154,6 @@ def _named(status: int, text: bytes) -> Exception:
         return Gone(message)
     if status == 409:
         return Exists(message) if reason == "AlreadyExists" else Conflict(message)
-    if status in (400, 403, 413, 422):
+    if status in (400, 403, 413, 422) or (status == 500 and "failed calling webhook" in message):
         return Refused(message)
     return ConnectionError(f"API server: {status} {message}")

@@ -4,11 +4,13 @@ One run goes through most of it, up to its first scores; what else may happen in
 slow cases (`make faults`).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from kubernetes.dynamic.exceptions import NotFoundError
 
 from darwinmerge_operator.job import QUEUE_LABEL
 from darwinmerge_operator.ledger import Ledger, from_data
@@ -200,6 +202,37 @@ def test_a_run_whose_queue_may_not_be_read_is_queued_all_the_same(
         assert "workloads.kueue.x-k8s.io is forbidden" in operator.log()
     finally:
         roles.patch({"rules": role["rules"]}, name, operator.namespace, content_type=MERGE)
+
+
+@pytest.fixture
+def nobody_answers(kubernetes: Kubernetes) -> Iterator[Callable[[], None]]:
+    """A webhook that is asked about every Job of ours, as Kueue's is, and isn't there; gives what takes it away."""
+    kinds = kubernetes.kinds.get(api_version="admissionregistration.k8s.io/v1", kind="ValidatingWebhookConfiguration")
+    hook = {
+        "name": "nobody.darwin.test",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [{"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}],
+        "objectSelector": {"matchLabels": {QUEUE_LABEL: "nobody"}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    name = "nobody.darwin.test"
+    kinds.create({"kind": "ValidatingWebhookConfiguration", "metadata": {"name": name}, "webhooks": [hook]})
+    yield lambda: kinds.delete(name=name)
+    with contextlib.suppress(NotFoundError):
+        kinds.delete(name=name)
+
+
+@pytest.mark.slow
+def test_a_run_whose_jobs_wait_for_a_webhook_that_is_away_says_so_and_goes_on_when_it_is_back(
+    nobody_answers: Callable[[], None], begin: Callable[..., Run]
+) -> None:
+    run = begin("nobody")
+    stalled = run.wait("Stalled", 60)
+    assert stalled["reason"] == "JobRefused"
+    assert "failed calling webhook" in stalled["message"]
+    nobody_answers()
+    until(lambda: run.jobs() and not run.condition("Stalled"))
 
 
 def _says(workload: Json, kind: str) -> bool:
