@@ -28,6 +28,7 @@ RECALLED_BYTES = 80_000  # of their orders: they fit into a variable
 REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod before a person is told
 PENDING_SECONDS = 20.0  # for which a Pod may have no node, image or Secret before a person is told
 MAX_DISRUPTIONS = 20  # of one task
+TURN_SECONDS = 3.0  # after a Job in a queue has ended, before the next one is put into it; times are of whole seconds
 
 
 class Policy(Frozen):
@@ -35,6 +36,7 @@ class Policy(Frozen):
 
     suspend: bool = False
     parallelism: int = 1
+    queued: bool = False  # Jobs stand in a queue of Kueue's
     execution: Literal["Fused", "Staged"] = "Fused"
     active_deadline: float | None = None  # seconds with a Pod running, over the whole run
     pending_deadline: float | None = None  # seconds for which a Job may wait for a Pod to run
@@ -47,6 +49,7 @@ class Policy(Frozen):
         return cls(
             suspend=cluster.suspend,
             parallelism=cluster.parallelism,
+            queued=bool(cluster.queue_name),
             execution=cluster.execution,
             active_deadline=cluster.active_deadline_seconds,
             pending_deadline=cluster.pending_deadline_seconds,
@@ -135,6 +138,10 @@ def decide(seen: Seen) -> Decision:
     start: list[Start] = []
     free = [want.key for want in wanted if want.stage in ("recall", "report")]  # small, and no reason to wait
     room = seen.policy.parallelism - sum(job.key not in free for job in active)
+    resting = _resting(seen, waits)
+    spare = [job for job in spare if job not in resting]
+    if resting:
+        room = room - len(resting) if active else 0
     for want in wanted:
         if want in worn or any(job.key == want.key for job in active):
             continue
@@ -262,6 +269,20 @@ def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
     if any(job.runs for job in seen.jobs):
         waits.append(left)
     return None
+
+
+def _resting(seen: Seen, waits: list[float]) -> list[SeenJob]:
+    """Jobs of a queue that have just ended: they keep their places for a moment, and others get theirs.
+
+    Kueue (0.17) looks again at Jobs that it has put aside for want of quota a second after some was given back. A Job
+    that comes within that second goes before all of them, so that a quick run would keep a GPU to itself.
+    """
+    if not seen.policy.queued:
+        return []
+    found = [job for job in seen.jobs if job.complete and not job.leaving]
+    found = [job for job in found if seen.now - job.completed_at < TURN_SECONDS]
+    waits.extend(job.completed_at + TURN_SECONDS - seen.now for job in found)
+    return found
 
 
 def _worn(want: _Wanted, ledger: Ledger) -> Halt:

@@ -51,6 +51,7 @@ class SeenJob(Frozen):
     created: float
     waiting_since: float  # for a Pod, or for its newest one to run; a queue's wait not counted
     complete: bool = False
+    completed_at: float = 0.0
     failed: bool = False
     suspended: bool = False  # by Kueue: it waits for quota
     queue: str | None = None  # what Kueue says of that; empty: it is about to let it go; None: it wasn't asked
@@ -131,6 +132,7 @@ def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mappin
         created=created,
         waiting_since=max(since),
         complete=conditions.get("Complete", False),
+        completed_at=seconds(status.get("completionTime")) or 0.0,
         failed=conditions.get("Failed", False),
         suspended=suspended,
         leaving=bool(metadata.get("deletionTimestamp")),
