@@ -133,13 +133,13 @@ def decide(seen: Seen) -> Decision:
     keep = {want.key for want in wanted if want not in worn}
     # while the store is asked what is known, nobody can say that a task isn't wanted any more
     unwanted = [job for job in active if job.key not in keep and not (ledger.recalling and job.part != "recall")]
+    resting = _resting(seen, waits)
+    spare = [job for job in spare + unwanted if job not in resting]
     active = [job for job in active if job not in unwanted]
     halts += [_worn(want, ledger) for want in worn] + _halts(seen, active, waits)
     start: list[Start] = []
     free = [want.key for want in wanted if want.stage in ("recall", "report")]  # small, and no reason to wait
     room = seen.policy.parallelism - sum(job.key not in free for job in active)
-    resting = _resting(seen, waits)
-    spare = [job for job in spare if job not in resting]
     if resting:
         room = room - len(resting) if active else 0
     for want in wanted:
@@ -153,7 +153,7 @@ def decide(seen: Seen) -> Decision:
             drop = _drop(seen, ledger)
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
-    return _decision(ledger, spare + unwanted, start, halts, waits=waits)
+    return _decision(ledger, spare, start, halts, waits=waits)
 
 
 def _reports_given_up(ledger: Ledger, now: Plan, seen: Seen) -> Ledger:
@@ -279,9 +279,12 @@ def _resting(seen: Seen, waits: list[float]) -> list[SeenJob]:
     """
     if not seen.policy.queued:
         return []
-    found = [job for job in seen.jobs if job.complete and not job.leaving]
-    found = [job for job in found if seen.now - job.completed_at < TURN_SECONDS]
-    waits.extend(job.completed_at + TURN_SECONDS - seen.now for job in found)
+    found = []
+    for job in seen.jobs:
+        ended = job.completed_at if job.complete else seen.now  # what a Pod told is known before its Job is complete
+        if job.told and not job.leaving and seen.now - ended < TURN_SECONDS:
+            waits.append(ended + TURN_SECONDS - seen.now)
+            found.append(job)
     return found
 
 

@@ -65,9 +65,14 @@ class SeenJob(Frozen):
         return self.complete or self.failed
 
     @property
+    def told(self) -> bool:
+        """A Pod of it ended as it should."""
+        return any(pod.ending and pod.ending.reason == "Done" for pod in self.pods)
+
+    @property
     def done(self) -> bool:
         """It ended as it should."""
-        return self.complete and any(pod.ending and pod.ending.reason == "Done" for pod in self.pods)
+        return self.complete and self.told
 
     @property
     def runs(self) -> bool:

@@ -313,6 +313,14 @@ def test_in_a_queue_the_next_job_comes_only_when_others_have_had_their_turn() ->
     assert found.remove == (job_of(started[0], 0).name,)
 
 
+def test_a_job_whose_pod_has_told_everything_keeps_its_place_until_it_is_complete() -> None:
+    jobs = Run(experiment(), Policy(parallelism=2, queued=True))
+    jobs.finish(World(), jobs.step().start)
+    jobs.jobs = tuple(job.model_copy(update={"complete": False}) for job in jobs.jobs)
+    found = jobs.step()
+    assert (found.start, found.remove, found.again_in) == ((), (), TURN_SECONDS)
+
+
 def test_each_job_that_has_ended_in_a_queue_keeps_its_place_for_a_moment() -> None:
     jobs = Run(experiment(), Policy(parallelism=2, queued=True))
     jobs.finish(World(), jobs.step().start)
