@@ -57,11 +57,11 @@ class Api:
         """A DarwinMerge."""
         return self._ask("GET", f"{_runs(namespace)}/{name}")
 
-    def patch_status(self, run: Mapping[str, Any], patch: Mapping[str, Any]) -> None:
-        """Change the status, if the object is still the one that was looked at."""
+    def patch_status(self, run: Mapping[str, Any], patch: Mapping[str, Any]) -> Object:
+        """Change the status, if the object is still the one that was looked at; gives it as it is now."""
         metadata = run["metadata"]
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": patch}
-        self._ask("PATCH", f"{_runs(metadata['namespace'])}/{metadata['name']}/status", body)
+        return self._ask("PATCH", f"{_runs(metadata['namespace'])}/{metadata['name']}/status", body)
 
     def jobs(self, namespace: str, run: str) -> list[Object]:
         """The Jobs of a run."""

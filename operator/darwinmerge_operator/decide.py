@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Literal, Self
 
+from pydantic import Field, SkipValidation
+
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.orders import Order, Orders, Part, order
-from darwinmerge.pipeline.plan import Outcome, Plan, plan
+from darwinmerge.pipeline.plan import Outcome, Walk, walk
 from darwinmerge.pipeline.retention import spent
 from darwinmerge.pipeline.retry import GiveUp, retry, without_report
 from darwinmerge.pipeline.tasks import ScoreInputs, Task
@@ -87,6 +89,7 @@ class Decision(Frozen):
     halts: tuple[Halt, ...] = ()
     outcome: Outcome | None = None
     again_in: float | None = None  # seconds after which time itself changes the decision
+    walked: SkipValidation[Walk | None] = Field(default=None, repr=False)  # over the ledger's results, for who needs it
 
 
 class _Wanted(Frozen):
@@ -105,11 +108,11 @@ def decide(seen: Seen) -> Decision:
     if asked:  # by a retry request, or by another spec: whatever failed gets another chance
         ledger = ledger.forgive()
     ledger = ledger.model_copy(update=known)
-    now = plan(seen.experiment, ledger.results)
+    now = walk(seen.experiment, ledger.results)
     again = ledger.again() if asked and ledger.finished and not now.outcome else ledger  # steps were raised
     again = _reports_given_up(again, now, seen)
     if again is not ledger:
-        ledger, now = again, plan(seen.experiment, again.results)
+        ledger, now = again, walk(seen.experiment, again.results)
     left = any(job.part == "finish" and job.done for job in seen.jobs)  # the summary
     ledger = ledger.model_copy(update={"finished": bool(now.outcome) and (ledger.finished or left)})
     if all(task.id in ledger.missed for task in now.ready):
@@ -120,11 +123,11 @@ def decide(seen: Seen) -> Decision:
     halts: list[Halt] = []
     if now.outcome and ledger.finished:
         spare += expired(seen.jobs, seen.policy.ttl, seen.now, waits)
-        return _decision(ledger, spare, outcome=now.outcome, waits=waits)
+        return _decision(ledger, now, spare, outcome=now.outcome, waits=waits)
     late = _deadline(ledger, seen, waits)
     if seen.policy.suspend or late:
         ledger = _ended(ledger, active, seen.now)
-        return _decision(ledger, spare + active, halts=[late] if late else [], waits=waits)
+        return _decision(ledger, now, spare + active, halts=[late] if late else [], waits=waits)
     # after a change, what doesn't run is made anew as it is described now; and what was ended is gone only when it is
     idle = [job for job in active if (asked and not job.runs) or ledger.ours(job.key, job.attempt)]
     ledger, spare, active = _ended(ledger, idle, seen.now), spare + idle, [job for job in active if job not in idle]
@@ -153,10 +156,10 @@ def decide(seen: Seen) -> Decision:
             drop = _drop(seen, ledger)
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
-    return _decision(ledger, spare, start, halts, waits=waits)
+    return _decision(ledger, now, spare, start, halts, waits=waits)
 
 
-def _reports_given_up(ledger: Ledger, now: Plan, seen: Seen) -> Ledger:
+def _reports_given_up(ledger: Ledger, now: Walk, seen: Seen) -> Ledger:
     """A report that can't be drawn counts as one: no run waits for a person because of it."""
     for task in now.ready:
         key = key_of(task.id, "all")
@@ -172,6 +175,7 @@ def _reports_given_up(ledger: Ledger, now: Plan, seen: Seen) -> Ledger:
 
 def _decision(
     ledger: Ledger,
+    now: Walk,
     remove: Sequence[SeenJob],
     start: Sequence[Start] = (),
     halts: Sequence[Halt] = (),
@@ -185,6 +189,7 @@ def _decision(
         halts=tuple(halts),
         outcome=outcome,
         again_in=max(0.0, min(waits)) if waits else None,
+        walked=now,
     )
 
 
@@ -196,7 +201,7 @@ def _ended(ledger: Ledger, ours: Sequence[SeenJob], now: float) -> Ledger:
     return ledger
 
 
-def _wanted(seen: Seen, ledger: Ledger, now: Plan) -> list[_Wanted]:
+def _wanted(seen: Seen, ledger: Ledger, now: Walk) -> list[_Wanted]:
     """Jobs that should be there, by priority."""
     if now.outcome:
         return [_Wanted(verb="work", stage="finish", part="finish", key=key_of("finish", "finish"))]

@@ -18,6 +18,7 @@ from darwinmerge_operator.api import Api, Conflict, Exists, Gone, Object, Refuse
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
+from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, KIND, DarwinMerge, from_api
 from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
 from darwinmerge_operator.status import Status
@@ -33,24 +34,34 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """Carries runs on."""
 
-    def __init__(self, api: Api, image: str, kueue: bool = False, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        api: Api,
+        image: str,
+        kueue: bool = False,
+        remembered: Remembered | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Runs of one API server; those that it accepts use the workers' image `image` until they end.
 
         With `kueue`, Kueue is asked why it holds a run; its Workloads may then be listed.
         """
         self._api, self._image, self._kueue, self._clock = api, image, kueue, clock
+        self._remembered = remembered or Remembered()
 
     def __call__(self, key: Key) -> float | None:
         """Do what is to be done for a run now; gives seconds after which it is to be looked at again."""
         try:
-            found = self._api.run(*key)
+            found = self._remembered.run(key) or self._remembered.keep_run(key, self._api.run(*key))
         except Gone:
+            found = None
+        if not found or found["metadata"].get("deletionTimestamp"):
+            self._remembered.forget(key)
             return None  # what it owned goes with it
-        if found["metadata"].get("deletionTimestamp"):
-            return None
         try:
             return self._reconcile(found)
-        except Conflict as error:
+        except (Conflict, Gone) as error:
+            self._remembered.forget(key)
             log.info("changed meanwhile, looking again: %s", error, extra=_about(key))
             return random.uniform(0.2, 1.0)
 
@@ -62,8 +73,9 @@ class Reconciler:
             status = view.refused(found["metadata"]["generation"], str(error), before, now)
             self._tell(found, before, status, ())
             return None
-        run = _Run(self._api, found, resource, self._kueue)
+        run = _Run(self._api, self._remembered, found, resource, self._kueue)
         if run.has_ended(before):
+            self._remembered.forget(run.key)
             return run.settle(now)
         try:
             ledger, version = run.ledger(before, self._image, now)
@@ -73,7 +85,12 @@ class Reconciler:
             return RESYNC_SECONDS
         seen = run.seen(ledger, now)
         decision = decide(seen)
-        refused = run.write(decision.ledger, ledger, version) or run.apply(decision)
+        writes = run.differs(decision.ledger, ledger, version)
+        if run.from_memory and not writes and (decision.remove or decision.start):
+            # a write would show whether this is the ledger still; what is done without one, is done by a fresh one
+            self._remembered.forget_ledger(run.key)
+            return self._reconcile(found)
+        refused = (run.write(decision.ledger, version) if writes else None) or run.apply(decision)
         if refused:
             decision = decision.model_copy(update={"halts": (*decision.halts, refused)})
         status = view.status_of(seen, decision, before)
@@ -95,18 +112,21 @@ class Reconciler:
                 log.warning("the event isn't taken: %s", error, extra=_about((metadata["namespace"], metadata["name"])))
         if view.differs(before, status):
             written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-            self._api.patch_status(found, merge_patch(found.get("status") or {}, written))
+            patched = self._api.patch_status(found, merge_patch(found.get("status") or {}, written))
+            self._remembered.keep_run((metadata["namespace"], metadata["name"]), patched)
 
 
 class _Run:
     """A run, as the API server has it."""
 
-    def __init__(self, api: Api, found: Object, resource: DarwinMerge, kueue: bool) -> None:
+    def __init__(self, api: Api, remembered: Remembered, found: Object, resource: DarwinMerge, kueue: bool) -> None:
         metadata = found["metadata"]
-        self.api, self.found, self.resource, self.kueue = api, found, resource, kueue
+        self.api, self.remembered, self.found, self.resource, self.kueue = api, remembered, found, resource, kueue
         self.namespace, self.name = metadata["namespace"], metadata["name"]
+        self.key = (self.namespace, self.name)
         self.owner = jobs.Owner(name=self.name, uid=metadata["uid"])
-        self.about = _about((self.namespace, self.name))
+        self.about = _about(self.key)
+        self.from_memory = False  # whether the ledger is
 
     def ledger(self, before: Status | None, image: str, now: float) -> tuple[Ledger, str | None]:
         """What is remembered, and its version; lost, only what the status says: the rest is asked of the store.
@@ -115,7 +135,9 @@ class _Run:
             Refused: an object of this name is somebody else's.
         """
         name = _ledger_name(self.name)
-        found = self.api.ledger(self.namespace, name)
+        found = self.remembered.ledger(self.key)
+        self.from_memory = found is not None and self._owns(found)
+        found = found if self.from_memory else self.api.ledger(self.namespace, name)
         if found and not self._owns(found):
             if not any(owner["kind"] == KIND for owner in found["metadata"].get("ownerReferences", [])):
                 raise Refused(f"ConfigMap {name} isn't the operator's; remove or rename it")
@@ -125,15 +147,19 @@ class _Run:
             log.warning("the ledger is lost; the store is asked for what is done", extra=self.about)
             handled, active = before.last_handled_retry_at, before.active_seconds
             ledger = Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
+        if found and not self.from_memory:
+            self.remembered.keep_ledger(self.key, found)
         ledger = ledger or Ledger()
         ledger = ledger.model_copy(update={"image": ledger.image or image})
         return ledger, found["metadata"]["resourceVersion"] if found else None
 
-    def write(self, ledger: Ledger, before: Ledger, version: str | None) -> Halt | None:
-        """Remember what is new; only what was looked at is replaced. Why the API server doesn't take it, if so."""
+    def differs(self, ledger: Ledger, before: Ledger, version: str | None) -> bool:
+        """Whether a ledger is worth writing: whether there is none, or more has changed than time."""
         times = {"active_seconds": before.active_seconds, "active_until": before.active_until}
-        if version and ledger.model_copy(update=times) == before:
-            return None
+        return not version or ledger.model_copy(update=times) != before
+
+    def write(self, ledger: Ledger, version: str | None) -> Halt | None:
+        """Remember what is new; only what was looked at is replaced. Why the API server doesn't take it, if so."""
         metadata = {
             "name": _ledger_name(self.name),
             "namespace": self.namespace,
@@ -143,9 +169,12 @@ class _Run:
         }
         data = to_data(ledger)
         try:
-            self.api.write_ledger({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data})
+            written = self.api.write_ledger(
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}
+            )
         except Refused as error:
             return Halt(reason="LedgerRefused", message=str(error))
+        self.remembered.keep_ledger(self.key, written)
         return None
 
     def seen(self, ledger: Ledger, now: float) -> Seen:
