@@ -6,7 +6,7 @@ client would be a hundred times the code for the same JSON.
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubernetes import client
@@ -39,9 +39,9 @@ class Refused(Exception):
 class Api:
     """Requests to one API server."""
 
-    def __init__(self, connection: client.ApiClient) -> None:
-        """Requests over `connection`."""
-        self._connection = connection
+    def __init__(self, connection: client.ApiClient, told: Callable[[str, str, str], None] | None = None) -> None:
+        """Requests over `connection`; `told` is told of each: its verb, its resource, and its answer's code."""
+        self._connection, self._told = connection, told or (lambda verb, resource, code: None)
 
     def require_resource(self) -> None:
         """Make sure that the cluster knows our resource; everybody who is somebody may ask that.
@@ -132,12 +132,23 @@ class Api:
             body=body,
             auth_settings=["BearerToken"],
         )
-        answer = self._connection.call_api(*request, _request_timeout=TIMEOUT)
-        text = answer.read()
+        code = "none"  # no answer came
+        try:
+            answer = self._connection.call_api(*request, _request_timeout=TIMEOUT)
+            text, code = answer.read(), str(answer.status)
+        finally:
+            self._told(method, _resource(path), code)
         if not 200 <= answer.status <= 299:
             raise _named(answer.status, text)
         found: Object = json.loads(text)
         return found
+
+
+def _resource(path: str) -> str:
+    """What a request is about: `jobs`, `darwinmerges/status`."""
+    _, inside, rest = path.partition("/namespaces/")
+    parts = rest.split("/")[1:] if inside else []
+    return "/".join(parts[0::2]) or "discovery"
 
 
 def _runs(namespace: str) -> str:

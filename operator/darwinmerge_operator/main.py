@@ -23,6 +23,7 @@ from darwinmerge import __version__
 from darwinmerge_operator.api import Api, Gone, Refused
 from darwinmerge_operator.health import Health, serve
 from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.news import News, NoDiffs, NoProgress
 from darwinmerge_operator.reconcile import RETRY, Key, Reconciler
 from darwinmerge_operator.remembered import Remembered
@@ -80,18 +81,20 @@ def operator(
     configuration.retries = False  # the queue comes back later, and lets others in meanwhile
     connection = client.ApiClient(configuration)
     connection.user_agent = f"darwin-operator/{__version__}"
-    api = Api(connection)
+    metrics = Metrics(__version__)
+    api = Api(connection, metrics.asked)
     _require_resource(api)
     remembered = Remembered()
-    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered))
+    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered, metrics))
+    metrics.watch_queue(queue.depth, queue.lag)
     health = Health(queue.lag)
-    server = serve(health, port)
+    server = serve(health, metrics.registry, port)
     workers = [threading.Thread(target=queue.run, name=f"reconcile-{n}", daemon=True) for n in range(threads)]
     for worker in workers:
         worker.start()
     log.info("darwin-operator %s serves %s", __version__, ", ".join(namespace) or "all namespaces")
     kopf.run(
-        registry=handlers(queue, health, remembered),
+        registry=handlers(queue, health, remembered, metrics),
         settings=settings(),
         standalone=True,
         clusterwide=not namespace,
@@ -136,7 +139,7 @@ def settings() -> kopf.OperatorSettings:
     return found
 
 
-def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered) -> kopf.OperatorRegistry:
+def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metrics: Metrics) -> kopf.OperatorRegistry:
     """What kopf calls: nothing is done there but to say which run to look at, and how soon."""
     registry, news = kopf.OperatorRegistry(), News()
     known: dict[Key, tuple[Any, ...]] = {}
@@ -153,6 +156,7 @@ def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered) -> k
     async def run(
         namespace: str | None, name: str, meta: kopf.Meta, type: str | None, event: kopf.RawEvent, **_: Any
     ) -> None:
+        metrics.heard(PLURAL)
         # our own writes of the status are no news
         what = (meta["uid"], meta["generation"], meta.annotations.get(RETRY), meta.get("deletionTimestamp"))
         key = (namespace or "", name)
@@ -170,8 +174,14 @@ def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered) -> k
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def moved(
-        namespace: str | None, labels: kopf.Labels, type: str | None, event: kopf.RawEvent, **_: Any
+        namespace: str | None,
+        labels: kopf.Labels,
+        type: str | None,
+        event: kopf.RawEvent,
+        resource: kopf.Resource,
+        **_: Any,
     ) -> None:
+        metrics.heard(resource.plural)
         queue.add((namespace or "", labels[EXPERIMENT]), news.delay(type, event["object"]))
 
     tasks: list[asyncio.Task[None]] = []  # an event loop keeps no strong reference

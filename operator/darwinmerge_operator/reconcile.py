@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration
+from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import tell, view
 from darwinmerge_operator.api import Api, Conflict, Exists, Gone, Object, Refused
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
+from darwinmerge_operator.figures import figures_of, told_of
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
+from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, KIND, DarwinMerge, from_api
 from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
@@ -40,6 +44,7 @@ class Reconciler:
         image: str,
         kueue: bool = False,
         remembered: Remembered | None = None,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Runs of one API server; those that it accepts use the workers' image `image` until they end.
@@ -48,15 +53,21 @@ class Reconciler:
         """
         self._api, self._image, self._kueue, self._clock = api, image, kueue, clock
         self._remembered = remembered or Remembered()
+        self._metrics = metrics or Metrics(__version__)
 
     def __call__(self, key: Key) -> float | None:
         """Do what is to be done for a run now; gives seconds after which it is to be looked at again."""
+        with self._metrics.look():
+            return self._look(key)
+
+    def _look(self, key: Key) -> float | None:
         try:
             found = self._remembered.run(key) or self._remembered.keep_run(key, self._api.run(*key))
         except Gone:
             found = None
         if not found or found["metadata"].get("deletionTimestamp"):
             self._remembered.forget(key)
+            self._metrics.board.forget(key)
             return None  # what it owned goes with it
         try:
             return self._reconcile(found)
@@ -74,9 +85,9 @@ class Reconciler:
             self._tell(found, before, status, ())
             return None
         run = _Run(self._api, self._remembered, found, resource, self._kueue)
-        if run.has_ended(before):
+        if before and run.has_ended(before):
             self._remembered.forget(run.key)
-            return run.settle(now)
+            return self._settle(run, before, now)
         try:
             ledger, version = run.ledger(before, self._image, now)
         except Refused as error:
@@ -95,10 +106,34 @@ class Reconciler:
             decision = decision.model_copy(update={"halts": (*decision.halts, refused)})
         status = view.status_of(seen, decision, before)
         self._tell(found, before, status, tell.events_of(before, status, seen, decision))
+        self._count(run.key, found, seen, decision, status)
         again = [RESYNC_SECONDS] if not decision.outcome else []
         again += [REFUSED_AGAIN_SECONDS] if refused else []
         again += [decision.again_in] if decision.again_in is not None else []
         return min(again, default=None)
+
+    def _settle(self, run: "_Run", status: Status, now: float) -> float | None:
+        """Remove old Jobs of a run that has ended, and do nothing else: nothing sets it going again."""
+        known = self._metrics.board.get(run.key)
+        ledger = None if known else run.stored()  # after a start, once
+        seen = run.seen(ledger or Ledger(), now)
+        waits: list[float] = []
+        old = expired(seen.jobs, run.resource.spec.cluster.ttl_seconds_after_finished, now, waits)
+        run.delete([job.name for job in old])
+        decision = Decision(ledger=seen.ledger, remove=tuple(job.name for job in old))
+        told = known.told if known else told_of(seen.ledger, walk(seen.experiment, seen.ledger.results))
+        self._metrics.board.put(run.key, figures_of(run.found, seen, decision, status, told))
+        return min(waits, default=None)
+
+    def _count(self, key: Key, found: Object, seen: Seen, decision: Decision, status: Status) -> None:
+        """For /metrics."""
+        walked = decision.walked or walk(seen.experiment, decision.ledger.results)
+        told = told_of(decision.ledger, walked)
+        self._metrics.board.put(key, figures_of(found, seen, decision, status, told))
+        for job in seen.jobs:
+            ended = [pod.finished_at for pod in job.pods if pod.finished_at]
+            if job.done and ended and job.name in decision.remove:  # it is gone at the next look
+                self._metrics.stage_took(job.stage, max(ended) - job.created)
 
     def _tell(self, found: Object, before: Status | None, status: Status, events: tuple[tell.Event, ...]) -> None:
         metadata = found["metadata"]
@@ -155,7 +190,7 @@ class _Run:
 
     def differs(self, ledger: Ledger, before: Ledger, version: str | None) -> bool:
         """Whether a ledger is worth writing: whether there is none, or more has changed than time."""
-        times = {"active_seconds": before.active_seconds, "active_until": before.active_until}
+        times = {name: getattr(before, name) for name in ("active_seconds", "active_until", "gpu_seconds")}
         return not version or ledger.model_copy(update=times) != before
 
     def write(self, ledger: Ledger, version: str | None) -> Halt | None:
@@ -210,7 +245,7 @@ class _Run:
 
     def apply(self, decision: Decision) -> Halt | None:
         """Delete and create Jobs; why the API server doesn't take one, if so."""
-        self._delete(decision.remove)
+        self.delete(decision.remove)
         cluster, ledger = self.resource.spec.cluster, decision.ledger
         image = cluster.image or ledger.image
         summaries = [result.summary for result in ledger.results.values() if isinstance(result, Done)]
@@ -233,14 +268,12 @@ class _Run:
         ended = any(view.holds(before, kind) for kind in ("Complete", "Failed"))
         return ended and before is not None and before.observed_generation == self.found["metadata"]["generation"]
 
-    def settle(self, now: float) -> float | None:
-        """Remove old Jobs, and do nothing else: nothing sets a run going again that has ended."""
-        waits: list[float] = []
-        old = expired(self.jobs(now), self.resource.spec.cluster.ttl_seconds_after_finished, now, waits)
-        self._delete([job.name for job in old])
-        return min(waits, default=None)
+    def stored(self) -> Ledger | None:
+        """What is remembered, if anything is."""
+        found = self.api.ledger(self.namespace, _ledger_name(self.name))
+        return from_data(found.get("binaryData")) if found and self._owns(found) else None
 
-    def _delete(self, names: Sequence[str]) -> None:
+    def delete(self, names: Sequence[str]) -> None:
         for name in names:
             log.info("delete Job %s", name, extra=self.about)
             self.api.delete_job(self.namespace, name)

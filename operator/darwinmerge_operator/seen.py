@@ -34,6 +34,7 @@ class SeenPod(Frozen):
     running_since: float | None = None  # seconds since 1970
     finished_at: float | None = None
     waits: str = ""  # why it doesn't run, in the API's words
+    gpus: int = 0  # that it holds while it runs
     leaving: bool = False  # deleted, not gone yet
     preempted: bool = False  # of a Job whose quota was taken back since: nobody's fault, however often
     lost: bool = False  # terminating for longer than it may: its node doesn't answer
@@ -46,6 +47,7 @@ class SeenJob(Frozen):
     uid: str = ""
     task: str  # the first 16 digits of its first task's id
     part: str  # of the task; or `recall`, `finish`
+    stage: str = ""  # what it is called
     tasks: tuple[TaskId, ...] = ()  # of its orders
     attempt: int
     created: float
@@ -132,6 +134,7 @@ def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mappin
         uid=metadata["uid"],
         task=labels[f"{LABEL}/task"],
         part=labels[f"{LABEL}/part"],
+        stage=labels.get(f"{LABEL}/stage", ""),
         tasks=_tasks(job),
         attempt=int(labels[f"{LABEL}/attempt"]),
         created=created,
@@ -172,10 +175,18 @@ def _pod(pod: Mapping[str, Any], preempted: bool, warnings: Mapping[str, str], n
         running_since=seconds(running),
         finished_at=seconds(ended.get("finishedAt")),
         waits="" if running else _waits(status, state.get("waiting") or {}) or warnings.get(metadata["name"], ""),
+        gpus=_gpus(pod),
         leaving=deleted is not None,
         preempted=preempted,
         lost=lost,
     )
+
+
+def _gpus(pod: Mapping[str, Any]) -> int:
+    """Whole GPUs, or slices of them, that a Pod asks for, whoever makes them."""
+    containers = pod.get("spec", {}).get("containers") or [{}]
+    limits = containers[0].get("resources", {}).get("limits") or {}
+    return sum(int(count) for name, count in limits.items() if "/gpu" in name or "/mig-" in name)
 
 
 def _waits(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:

@@ -176,12 +176,19 @@ def _phase(said: Said, stage: str) -> str:
     return PHASES.get(stage, "Evolving") if said["Ready"][0] == "True" else "Starting"
 
 
-def _eta(progress: Progress, seconds: float, now: float) -> str:
-    """When it may be done, in UTC: the questions that are left take as long as those that were asked."""
+def ends_at(progress: Progress, seconds: float, now: float) -> float | None:
+    """When it may be done, since 1970: the questions that are left take as long as those that were asked."""
     left = progress.questions_total - progress.questions
     if not progress.questions or left <= 0 or not seconds:
+        return None
+    return math.ceil((now + seconds * left / progress.questions) / ETA_SECONDS) * ETA_SECONDS
+
+
+def _eta(progress: Progress, seconds: float, now: float) -> str:
+    """The same in words, in UTC."""
+    end = ends_at(progress, seconds, now)
+    if end is None:
         return ""
-    end = math.ceil((now + seconds * left / progress.questions) / ETA_SECONDS) * ETA_SECONDS
     then, today = (datetime.fromtimestamp(when, UTC) for when in (end, now))
     return f"{then:%H:%MZ}" if then.date() == today.date() else f"{then:%m-%d %H:%MZ}"
 
