@@ -100,6 +100,8 @@ def test_a_run_waits_for_quota_makes_room_for_the_urgent_and_goes_on_after_its_l
     queue.give(0)
     run = begin(queue.name, pendingDeadlineSeconds=PATIENCE)
     held(run, f"insufficient quota for {GPU}")  # in Kueue's words; Jobs without a GPU went through it
+    # enough of it: a Job waits for ten seconds before it replaces a Pod that was stopped
+    run.patch({"cluster": {"pendingDeadlineSeconds": None}})
     queue.give(1)
     scene = Scene(kubernetes, run, operator, operator, images)
     pod = scene.at_work()
