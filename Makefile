@@ -107,7 +107,7 @@ cluster-run: setup $(if $(DARWIN_CLUSTER_DIR),load) ## Run the example on a Kube
 # The chart has a copy, not a link: Flux leaves links out of what it fetches.
 crd: setup ## Write crds/ and the chart's copy anew from the resource's types
 	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
-	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/crds/
+	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/files/crd.yaml
 
 docs: setup ## Write docs/manifest.md anew from the manifest's types
 	$(BIN)/python -m darwinmerge.experiment.manual docs/manifest.md

@@ -31,7 +31,9 @@ def used() -> set[Right]:
 
 
 def allowed(kueue: bool) -> set[Right]:
-    text = program("helm", "template", "darwin", CHART, f"--set=kueue.enabled={str(kueue).lower()}")
+    text = program(
+        "helm", "template", "darwin", CHART, "--set=rbac.aggregate=false", f"--set=kueue.enabled={str(kueue).lower()}"
+    )
     (role,) = [found for found in yaml.safe_load_all(text) if found and found["kind"] == "ClusterRole"]
     return {
         (group, resource, verb)

@@ -17,10 +17,30 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* An image's reference; of a list: the image's values, the tag of last resort. */}}
+{{/* An image's reference; of a list: the image's values, the tag of last resort, the registry. */}}
 {{- define "darwin.image" -}}
 {{- $image := first . -}}
-{{- $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default (last .) }}{{ end -}}
+{{- with last . }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default (index . 1) }}{{ end -}}
+{{- end }}
+
+{{/* The operator's ServiceAccount. */}}
+{{- define "darwin.account" -}}
+{{- .Values.serviceAccount.name | default (include "darwin.name" .) -}}
+{{- end }}
+
+{{/* Pod Security's `restricted`. */}}
+{{- define "darwin.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "darwin.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
 {{- end }}
 
 {{/*
