@@ -111,7 +111,7 @@ class _Run:
         Raises:
             Refused: an object of this name is somebody else's.
         """
-        name = _ledger_name(self.name)
+        name = ledger_name(self.name)
         found = self.api.ledger(self.namespace, name)
         if found and not self._owns(found):
             if not any(owner["kind"] == KIND for owner in found["metadata"].get("ownerReferences", [])):
@@ -132,7 +132,7 @@ class _Run:
         if version and ledger.model_copy(update=times) == before:
             return None
         metadata = {
-            "name": _ledger_name(self.name),
+            "name": ledger_name(self.name),
             "namespace": self.namespace,
             "labels": {"app.kubernetes.io/name": "darwinmerge", f"{jobs.LABEL}/experiment": self.name},
             "ownerReferences": [self.owner.reference],
@@ -220,7 +220,8 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     return patch
 
 
-def _ledger_name(run: str) -> str:
+def ledger_name(run: str) -> str:
+    """The ConfigMap of a run's ledger."""
     return f"{run}.ledger"  # no run's name has a dot, nor has a ConfigMap that somebody called after one
 
 

@@ -46,7 +46,7 @@ def show(experiment: Experiment, recent: int, as_json: bool, debug: bool) -> Non
     out = console()
     out.print(_head(found))
     if shown := found.candidates[max(0, len(found.candidates) - recent) :]:
-        out.print(_candidates(shown))
+        out.print(candidates(shown))
     if found.outcome:
         from darwinmerge.report.summary import build
         from darwinmerge.report.table import render
@@ -55,14 +55,22 @@ def show(experiment: Experiment, recent: int, as_json: bool, debug: bool) -> Non
 
 
 def _head(found: State) -> Text:
-    far, best = found.progress, found.best
-    stage = f"{found.outcome.reason} {found.outcome.message}".strip() if found.outcome else far.stage
+    stage = f"{found.outcome.reason} {found.outcome.message}".strip() if found.outcome else found.progress.stage
     lines = [
         f"{found.name}: {found.state}: {stage}",
         f"  store       {found.store}",
+        f"  last result {when(found.updated)}",
+        *figures(found),
+    ]
+    return Text("\n".join(lines))
+
+
+def figures(found: State) -> list[str]:
+    """How far a run is, how good its models are, and where its child lies, a line each."""
+    far, best = found.progress, found.best
+    lines = [
         f"  generation  {far.step} of {far.steps}; {far.candidates} of {far.candidates_total} candidates, "
         f"{far.rejected} rejected; {far.questions:,} of {far.questions_total:,} questions",
-        f"  last result {when(found.updated)}",
     ]
     if far.parents:
         names = {"father": "Father", "mother": "Mother", "linear": "average"}
@@ -76,11 +84,12 @@ def _head(found: State) -> Text:
         lines.append(f"              {genes}")
     if found.child:
         lines.append(f"  child       {found.child}")
-    return Text("\n".join(lines))
+    return lines
 
 
-def _candidates(shown: Sequence[Scored]) -> Table:
-    table = Table(title="candidates, the last ones", title_justify="left", box=HORIZONTALS)
+def candidates(shown: Sequence[Scored], title: str = "candidates, the last ones") -> Table:
+    """Candidates as a table, a line each."""
+    table = Table(title=title, title_justify="left", box=HORIZONTALS)
     for name in ("generation", "candidate", "score", *GENES):
         table.add_column(name, justify="right")
     for scored in shown:
