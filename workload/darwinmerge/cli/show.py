@@ -1,6 +1,6 @@
 """`darwin show`: one run as it is now, finished or not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -87,15 +87,22 @@ def figures(found: State) -> list[str]:
     return lines
 
 
-def candidates(shown: Sequence[Scored], title: str = "candidates, the last ones") -> Table:
-    """Candidates as a table, a line each."""
+def candidates(
+    shown: Sequence[Scored],
+    title: str = "candidates, the last ones",
+    took: Mapping[tuple[int, int], float] | None = None,
+) -> Table:
+    """Candidates as a table, a line each; with the seconds that each took, by generation and index, if given."""
     table = Table(title=title, title_justify="left", box=HORIZONTALS)
-    for name in ("generation", "candidate", "score", *GENES):
+    for name in ("generation", "candidate", "score", *GENES, *(["seconds"] if took is not None else [])):
         table.add_column(name, justify="right")
     for scored in shown:
-        genes = (f"{value:.3f}" for value in scored.candidate.genome.values())
+        at = scored.candidate
+        genes = (f"{value:.3f}" for value in at.genome.values())
         score = escape(scored.rejected) or f"{scored.score:.3f}"
-        table.add_row(str(scored.candidate.generation), f"{scored.candidate.index + 1}", score, *genes)
+        seconds = (took or {}).get((at.generation, at.index))
+        last = [] if took is None else ["" if seconds is None else f"{seconds:.1f}"]
+        table.add_row(str(at.generation), f"{at.index + 1}", score, *genes, *last)
     return table
 
 
