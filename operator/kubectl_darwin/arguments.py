@@ -1,14 +1,15 @@
-"""Arguments that subcommands share: which cluster, which run, in which form the answer."""
+"""Arguments that subcommands share: which cluster, and in which form the answer."""
 
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
-from kubectl_darwin.cluster import Cluster
+if TYPE_CHECKING:
+    from kubectl_darwin.cluster import Cluster
 
 WHERE = ("namespace", "context", "kubeconfig")
 
@@ -37,8 +38,10 @@ def reaches_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def cluster_of(given: dict[str, str]) -> Cluster:
+def cluster_of(given: dict[str, str]) -> "Cluster":
     """The cluster of a command's options, or of those that stand before the command."""
+    from kubectl_darwin.cluster import Cluster  # the Kubernetes client takes a second to import; --help needs none
+
     before = click.get_current_context().find_root().params
     return Cluster.reached(**{name: given[name] or before.get(name) or "" for name in WHERE})
 

@@ -169,9 +169,7 @@ def _fitness(known: Walk) -> tuple[Point, ...]:
         scores = [result.score for result in generation.results if isinstance(result, ScoreSummary)]
         rejected = sum(result is not None for result in generation.results) - len(scores)
         best, mean = (max(scores), fmean(scores)) if scores else (None, None)
-        points.append(
-            Point(generation=generation.number, best=best, mean=mean, scored=len(scores), rejected=rejected)
-        )
+        points.append(Point(generation=generation.number, best=best, mean=mean, scored=len(scores), rejected=rejected))
     return tuple(points)
 
 

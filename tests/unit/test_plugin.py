@@ -11,6 +11,7 @@ from rich.console import Console
 
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.pipeline.tasks import candidate_of
+from darwinmerge_operator.decide import Policy
 from darwinmerge_operator.resource import from_api
 from darwinmerge_operator.status import REASONS, Condition, Status
 from kubectl_darwin import diff, gitops, history, logs, screen
@@ -22,7 +23,6 @@ from kubectl_darwin.remedy import REMEDIES, matters
 from tests.clustered import edited, small
 from tests.unit.looks import Looks, running
 from tests.unit.plan_world import World, experiment
-from tests.unit.test_decide import Policy
 
 NAMES = [name for names in COMMANDS.values() for name in names]
 MADE = "2026-01-01T00:00:00Z"
@@ -269,7 +269,7 @@ def test_a_candidates_logs_are_those_of_its_task() -> None:
 
 @pytest.mark.parametrize("text", ["3", "a/b", "1/2/3", "9/9"])
 def test_a_candidate_that_is_none_is_refused_with_those_there_are(text: str) -> None:
-    with pytest.raises(BadConfiguration, match="3/2|none yet"):
+    with pytest.raises(BadConfiguration, match=r"3/2|none yet"):
         logs._task(text, resource(), None)
 
 
