@@ -139,7 +139,7 @@ class Api:
         finally:
             self._told(method, _resource(path), code)
         if not 200 <= answer.status <= 299:
-            raise _named(answer.status, text)
+            raise named(answer.status, text)
         found: Object = json.loads(text)
         return found
 
@@ -155,7 +155,8 @@ def _runs(namespace: str) -> str:
     return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
 
 
-def _named(status: int, text: bytes) -> Exception:
+def named(status: int, text: bytes) -> Exception:
+    """What an answer that isn't a success is called here."""
     try:
         told = json.loads(text)
         reason, message = told.get("reason"), told["message"]

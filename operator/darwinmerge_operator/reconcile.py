@@ -169,7 +169,7 @@ class _Run:
         Raises:
             Refused: an object of this name is somebody else's.
         """
-        name = _ledger_name(self.name)
+        name = ledger_name(self.name)
         found = self.remembered.ledger(self.key)
         self.from_memory = found is not None and self._owns(found)
         found = found if self.from_memory else self.api.ledger(self.namespace, name)
@@ -196,7 +196,7 @@ class _Run:
     def write(self, ledger: Ledger, version: str | None) -> Halt | None:
         """Remember what is new; only what was looked at is replaced. Why the API server doesn't take it, if so."""
         metadata = {
-            "name": _ledger_name(self.name),
+            "name": ledger_name(self.name),
             "namespace": self.namespace,
             "labels": {"app.kubernetes.io/name": "darwinmerge", f"{jobs.LABEL}/experiment": self.name},
             "ownerReferences": [self.owner.reference],
@@ -270,7 +270,7 @@ class _Run:
 
     def stored(self) -> Ledger | None:
         """What is remembered, if anything is."""
-        found = self.api.ledger(self.namespace, _ledger_name(self.name))
+        found = self.api.ledger(self.namespace, ledger_name(self.name))
         return from_data(found.get("binaryData")) if found and self._owns(found) else None
 
     def delete(self, names: Sequence[str]) -> None:
@@ -294,7 +294,8 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     return patch
 
 
-def _ledger_name(run: str) -> str:
+def ledger_name(run: str) -> str:
+    """The ConfigMap of a run's ledger."""
     return f"{run}.ledger"  # no run's name has a dot, nor has a ConfigMap that somebody called after one
 
 
