@@ -54,8 +54,8 @@ class Kind:
     candidates: int = 2
     parallelism: int = 1
     seeded: bool = True  # its candidates are due at once; else it starts from nothing, and runs to its end
-    seconds: str = "20s"  # that a candidate takes at least
-    at_most: str = "40s"
+    seconds: str = "15s"  # that a candidate takes at least
+    at_most: str = "30s"
 
     def names(self) -> list[str]:
         """Of all of them."""
@@ -376,7 +376,7 @@ def main() -> None:
         print(json.dumps(writes, indent=1))
         sizes = []
         for count in given.sizes:
-            sizes.append(curve(api, Kind(f"of-{count}", count, 4 if count == 200 else 2), Path(folder)))
+            sizes.append(curve(api, Kind(f"of-{count}", count), Path(folder)))
             print(json.dumps(sizes[-1], indent=1), flush=True)
     found = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
