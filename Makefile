@@ -34,7 +34,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 ablate images load cluster-run crd docs lock clean
+.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 bench-scale ablate images load cluster-run crd docs lock clean
 
 ##@ Use
 help: ## Show this list
@@ -77,6 +77,10 @@ bench: setup ## Measure MRI and merge against their peers, about 6 minutes (tabl
 
 bench-s3: setup ## Measure MRI and merge with parents in S3, about 2 minutes
 	$(BIN)/python benchmarks/s3.py
+	$(BIN)/python benchmarks/report.py --write > /dev/null
+
+bench-scale: setup ## Measure the operator with 10 to 1,000 experiments on pretended nodes (benchmarks/README.md), 8 minutes
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
 ablate: setup ## Ablate the method on a small pair, about 25 minutes (PAIR, or $DARWIN_TEST_MATERIAL/parents/tiny-qwen35)

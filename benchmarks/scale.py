@@ -54,8 +54,8 @@ class Kind:
     candidates: int = 2
     parallelism: int = 1
     seeded: bool = True  # its candidates are due at once; else it starts from nothing, and runs to its end
-    seconds: str = "20s"  # that a candidate takes at least
-    at_most: str = "40s"
+    seconds: str = "15s"  # that a candidate takes at least
+    at_most: str = "30s"
 
     def names(self) -> list[str]:
         """Of all of them."""
@@ -68,7 +68,7 @@ class Kind:
         task = {"name": "darwin_geo", "search": {"rows": 120}, "verdict": {"rows": 300}}
         template = {
             "annotations": {f"scale/{what}": value for what, value in times.items()},
-            "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+            "tolerations": [{"operator": "Exists"}],  # a node that is late on a busy machine keeps its Pods, too
             "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
             "volumes": [{"name": "scratch", "emptyDir": {}}],  # pretended nodes have no disk to ask for
         }
@@ -146,6 +146,7 @@ class Operator:
         deadline = time.monotonic() + patience
         while not done(self.notes.read()):
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
                 sys.exit(f"the operator didn't get there:\n{self.notes.path.with_suffix('.log').read_text()[-4000:]}")
             time.sleep(0.5)
         return time.time()
@@ -203,8 +204,8 @@ def curve(api: client.ApiClient, kind: Kind, folder: Path) -> Json:
     def all_done(notes: Notes) -> bool:
         return sum(map(len, notes.candidates().values())) >= total
 
-    operator.until(all_done, 120 + total / 2)
-    operator.until(lambda notes: _jobs(notes) >= total + 2 * kind.count, 120)  # reports and exports
+    operator.until(all_done, 600 + total)
+    operator.until(lambda notes: _jobs(notes) >= total + 2 * kind.count, 600)  # reports and exports
     time.sleep(3)  # for what is asked and told after the last one
     notes = operator.stop()
     say(f"{kind.count} experiments: starting the operator again")
@@ -285,7 +286,7 @@ def writes_a_candidate(api: client.ApiClient, folder: Path) -> Json:
         over = [run for run in runs if (run.get("status") or {}).get("phase") == "Complete"]
         return scored and len(over) >= len(runs) - len(exports)
 
-    operator.until(ended, 300)
+    operator.until(ended, 600)
     time.sleep(5)
     notes = operator.stop()
     client.CoreV1Api(api).delete_namespace(namespace)
@@ -376,7 +377,7 @@ def main() -> None:
         print(json.dumps(writes, indent=1))
         sizes = []
         for count in given.sizes:
-            sizes.append(curve(api, Kind(f"of-{count}", count, 4 if count == 200 else 2), Path(folder)))
+            sizes.append(curve(api, Kind(f"of-{count}", count), Path(folder)))
             print(json.dumps(sizes[-1], indent=1), flush=True)
     found = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
