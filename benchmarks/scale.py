@@ -266,7 +266,7 @@ def _curve(kind: Kind, started: float, notes: Notes) -> Json:
 def writes_a_candidate(api: client.ApiClient, folder: Path) -> Json:
     """What one candidate more costs: runs of 2 and of 8 candidates side by side; and a whole run, from nothing."""
     namespace, many = f"darwin-scale-{secrets.token_hex(3)}", 6
-    short = {"seconds": "3s", "at_most": "4s"}
+    short: dict[str, Any] = {"seconds": "3s", "at_most": "4s"}
     kinds = [
         Kind("two", many, 2, 1, **short),
         Kind("eight", many, 8, 1, **short),

@@ -89,6 +89,6 @@ def watch_self() -> None:
 
 if __name__ == "__main__":
     Api._ask = noted_request(Api._ask)  # type: ignore[method-assign]
-    main.WorkQueue = Queue  # type: ignore[misc, assignment]
+    setattr(main, "WorkQueue", Queue)  # noqa: B010
     threading.Thread(target=watch_self, daemon=True).start()
     main.main()

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import kopf
+
 from darwinmerge_operator.main import settings
 from darwinmerge_operator.news import CALM_SECONDS, GATHER_SECONDS, News
 
@@ -62,6 +64,6 @@ def test_what_had_ended_before_the_operator_started_is_seen_soon() -> None:
 
 def test_kopf_compares_no_objects_and_writes_none() -> None:
     persistence = settings().persistence
-    assert persistence.diffbase_storage.build(body={"spec": {"a": 1}}) == {}
-    assert persistence.diffbase_storage.fetch(body={}) is None
+    assert persistence.diffbase_storage.build(body=kopf.Body({"spec": {"a": 1}})) == {}
+    assert persistence.diffbase_storage.fetch(body=kopf.Body({})) is None
     assert persistence.progress_storage.clear(essence={"spec": {}}) == {"spec": {}}

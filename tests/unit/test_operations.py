@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from darwinmerge_operator.job import scratch_bytes
-from darwinmerge_operator.status import REASONS
+from darwinmerge_operator.status import REASONS, ConditionType
 from tests.unit.test_docs import PAGES, ROOT, TARGETS, commands
 
 OPERATIONS = ROOT / "docs" / "operations"
@@ -20,7 +20,7 @@ SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.
 
 
 @pytest.mark.parametrize("condition", REASONS)
-def test_troubleshooting_has_every_reason_of_a_condition_and_no_other(condition: str) -> None:
+def test_troubleshooting_has_every_reason_of_a_condition_and_no_other(condition: ConditionType) -> None:
     told = re.findall(r"^\| `(\w+)` \|", SECTIONS[condition], re.MULTILINE)
     assert sorted(told) == sorted(REASONS[condition])
 
