@@ -113,8 +113,9 @@ crd: setup ## Write crds/ and the chart's copy anew from the resource's types
 	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
 	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/files/crd.yaml
 
-docs: setup ## Write docs/manifest.md anew from the manifest's types
+docs: setup ## Write the tables of docs/manifest.md and docs/metrics.md anew from what they describe
 	$(BIN)/python -m darwinmerge.experiment.manual docs/manifest.md
+	$(BIN)/python -m darwinmerge_operator.metric docs/metrics.md
 
 lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest versions)
 	$(PYTHON) -m venv build/lock

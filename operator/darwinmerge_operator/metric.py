@@ -1,6 +1,8 @@
 """The names of all metrics: the one place that collectors, dashboards, alerts and docs take them from."""
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from darwinmerge.experiment.types import Frozen
@@ -77,3 +79,22 @@ OPERATOR: Mapping[str, Metric] = {
         kind="counter", help="Requests to the API server, without watches.", labels=("verb", "resource", "code")
     ),
 }
+START, END = "<!-- metrics: made by `make docs` -->\n", "<!-- /metrics -->\n"
+
+
+def documented(page: str) -> str:
+    """A page whose tables of metrics are those of this version."""
+    tables = []
+    for title, metrics in (("Of a run, with `namespace` and `name`", RUN), ("Of the operator", OPERATOR)):
+        rows = [
+            f"| `{name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help} |"
+            for name, metric in metrics.items()
+        ]
+        tables.append("\n".join([f"## {title}", "", "| metric | kind | labels | |", "|---|---|---|---|", *rows, ""]))
+    before, _, rest = page.partition(START)
+    return before + START + "\n" + "\n".join(tables) + "\n" + END + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    (file,) = (Path(name) for name in sys.argv[1:])
+    file.write_text(documented(file.read_text()))

@@ -1,6 +1,7 @@
 """What /metrics tells: all that metric.py names, of runs that are there, as a look has left it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from darwinmerge.pipeline.plan import walk
 from darwinmerge_operator.decide import Decision
 from darwinmerge_operator.figures import PHASES, Figures, figures_of, samples, told_of
-from darwinmerge_operator.metric import OPERATOR, RUN
+from darwinmerge_operator.metric import OPERATOR, RUN, documented
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.view import ends_at
 from tests.unit.looks import Looks, running
@@ -151,6 +152,11 @@ def labels_of(registry: CollectorRegistry, name: str) -> Iterator[dict[str, str]
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         if family.name == name:
             yield from (sample.labels for sample in family.samples)
+
+
+def test_the_page_of_metrics_is_that_of_this_version() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    assert documented(page) == page, "stale: run `make docs`"
 
 
 def test_nothing_is_foreseen_of_a_run_that_stands_still(finished: Looks) -> None:
