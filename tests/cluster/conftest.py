@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 from kubernetes import config
 from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import NotFoundError
+from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
 from darwinmerge_operator.crd import crd
 from darwinmerge_operator.resource import GROUP, KIND, VERSION
@@ -107,9 +107,17 @@ def merges(kubernetes: Kubernetes) -> Iterator[Any]:
         conditions = {c.type: c.status for c in event["object"].status.conditions or ()}
         if conditions.get("Established") == "True":
             break
-    yield kubernetes.of(KIND)
+    yield until(lambda: served(kubernetes))
     if ours:
         crds.delete(name=name)
+
+
+def served(kubernetes: Kubernetes) -> Any:
+    """The requests of our kind, once the API server answers them: a moment after it calls the CRD established."""
+    try:
+        return kubernetes.of(KIND)
+    except (NotFoundError, ResourceNotFoundError):
+        return None
 
 
 @pytest.fixture(scope="session")
