@@ -31,8 +31,8 @@ MADE = "2026-01-01T00:00:00Z"
 def at(looks: Looks, **more: Any) -> Found:
     """What is found of a run at its last look."""
     metadata = {"name": "small", "namespace": "lab", "uid": "u", "creationTimestamp": MADE}
-    status = looks.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    run = {**small(), "metadata": metadata, "status": status}
+    written = looks.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    run = {**small(), "metadata": metadata, "status": written}
     return told(run, looks.x, looks.ledger, looks.jobs, **more)
 
 
