@@ -16,6 +16,9 @@ from tests.s3 import S3
 
 pytestmark = pytest.mark.cluster
 
+AS_FLUX = ("--server-side", "--force-conflicts", "--field-manager=kustomize-controller")  # Argo CD does it if asked to
+SMALL = ("report", "recall")  # Jobs that don't count
+
 
 @dataclass(frozen=True)
 class Story:
@@ -44,7 +47,7 @@ def story(kubernetes: Kubernetes, images: tuple[str, str], small_run: Callable[[
         jobs.update({job["metadata"]["name"]: job for job in run.jobs()})
         return bool(run.condition("Complete") or run.condition("Failed"))
 
-    run.apply()
+    run.by_kubectl("apply")
     until(look, RUN_SECONDS, 0.3)
     yield Story(run, operator, operator.log(), phases, jobs)
     run.delete()
@@ -115,7 +118,13 @@ def test_no_secret_is_told(story: Story, parents_in_s3: S3) -> None:
     assert not any(secret in one for one in told)
 
 
-def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machine(
+@pytest.mark.parametrize("flags", [(), AS_FLUX], ids=["client-side", "server-side"])
+def test_nothing_of_it_differs_from_what_was_applied(story: Story, flags: tuple[str, ...]) -> None:
+    assert story.run.found()["spec"] == story.run.document["spec"]
+    story.run.by_kubectl("diff", *flags)
+
+
+def test_steps_raised_and_parallelism_lowered_in_git_go_on_as_they_do_on_one_machine(
     story: Story, on_one_machine: World, tmp_path: Path
 ) -> None:
     known = story.run.stored()
@@ -125,9 +134,17 @@ def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machi
     here = darwin("run", longer.manifest)
     assert here.returncode == 0, here.stderr
 
-    story.run.patch({"evolution": {"steps": 2}})
+    at_once: list[int] = []
+
+    def complete() -> bool:
+        jobs = [job for job in story.run.jobs() if job["metadata"]["labels"][f"{GROUP}/stage"] not in SMALL]
+        at_once.append(len([job for job in jobs if not job["status"].get("conditions")]))
+        return bool(story.run.condition("Complete"))
+
+    story.run.by_kubectl("apply", *AS_FLUX, evolution__steps=2, cluster__parallelism=1)
     until(lambda: not story.run.condition("Complete"))
-    story.run.wait("Complete")
+    until(complete, RUN_SECONDS, 0.3)
+    assert max(at_once) == 1
     assert story.run.status()["progress"]["step"] == 2
     assert story.run.lasting() == longer.objects()
     lasting = {key for key in story.run.lasting() if not key.startswith("children/")}  # its card is written anew
