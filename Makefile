@@ -34,7 +34,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 ablate images load cluster-run crd docs lock clean
+.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 bench-scale ablate images load cluster-run crd docs lock clean
 
 ##@ Use
 help: ## Show this list
@@ -79,6 +79,10 @@ bench-s3: setup ## Measure MRI and merge with parents in S3, about 2 minutes
 	$(BIN)/python benchmarks/s3.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
+bench-scale: setup ## Measure the operator with 10 to 1,000 experiments on pretended nodes (benchmarks/README.md), 8 minutes
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/report.py --write > /dev/null
+
 ablate: setup ## Ablate the method on a small pair, about 25 minutes (PAIR, or $DARWIN_TEST_MATERIAL/parents/tiny-qwen35)
 	nice -n 10 $(BIN)/python benchmarks/ablate.py $(if $(PAIR),--parents $(PAIR))
 
@@ -107,7 +111,7 @@ cluster-run: setup $(if $(DARWIN_CLUSTER_DIR),load) ## Run the example on a Kube
 # The chart has a copy, not a link: Flux leaves links out of what it fetches.
 crd: setup ## Write crds/ and the chart's copy anew from the resource's types
 	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
-	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/crds/
+	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/files/crd.yaml
 
 docs: setup ## Write docs/manifest.md anew from the manifest's types
 	$(BIN)/python -m darwinmerge.experiment.manual docs/manifest.md

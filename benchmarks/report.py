@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("mri", "merge", "s3")
+NAMES = ("mri", "merge", "s3", "scale")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -22,14 +22,62 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), rule, *map(line, rows)])
 
 
-def report(kept: Mapping[str, Any]) -> str:
-    """A result in Markdown: where it was measured, every contender, every goal, and what else there is to say."""
+def _where(kept: Mapping[str, Any]) -> str:
     machine, versions, load = kept["machine"], kept["versions"], kept["load"]
-    where = (
+    return (
         f"{kept['date']}, commit {kept['commit'] or 'unknown'}; {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_gb']:.0f} GB; load before: {load['before']}; "
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}"
     )
+
+
+def _goals(kept: Mapping[str, Any], what: str) -> str:
+    rows = [
+        (
+            goal["name"],
+            f"{goal['reached']:.3g}",
+            "" if goal["met"] is None else f"{goal['sense']} {goal['limit']:g}",
+            {True: "yes", False: "no", None: ""}[goal["met"]],
+        )
+        for goal in kept["goals"]
+    ]
+    return table((what, "reached", "goal", "met"), rows)
+
+
+def scaled(kept: Mapping[str, Any]) -> str:
+    """The operator's curve in Markdown: a column a size."""
+    sizes = kept["curve"]
+    half = [one["done_at_half"] for one in sizes]
+    rows = [
+        ("candidates", [f"{one['candidates']}" for one in sizes]),
+        ("until the last is scored, s", [f"{one['seconds']:.0f}" for one in sizes]),
+        ("start: until each has its Job, s", [f"{one['start_seconds']:.1f}" for one in sizes]),
+        ("second start: until each was looked at, s", [f"{one['restart_seconds']:.1f}" for one in sizes]),
+        ("its writes", [f"{one['restart_writes']}" for one in sizes]),
+        ("event to Job, p50, s", [f"{one['event_to_job_p50']:.2f}" for one in sizes]),
+        ("event to Job, p99, s", [f"{one['event_to_job_p99']:.2f}" for one in sizes]),
+        ("a look, p50, s", [f"{one['look_p50']:.3f}" for one in sizes]),
+        ("a look, p99, s", [f"{one['look_p99']:.3f}" for one in sizes]),
+        ("with 0, 1, 2 scored at half-time", [" ".join(str(one.get(n, 0)) for n in "012") for one in half]),
+        ("writes, a run", [f"{one['writes_a_run']:.1f}" for one in sizes]),
+        ("requests, a run", [f"{one['requests'] / one['experiments']:.1f}" for one in sizes]),
+        ("processor, s", [f"{one['cpu_seconds']:.0f}" for one in sizes]),
+        ("peak memory, MB", [f"{max(one['peak_bytes'], one['restart_peak_bytes']) / 1e6:.0f}" for one in sizes]),
+        ("a ledger, bytes", [f"{one['ledger_bytes']:.0f}" for one in sizes]),
+        ("a status, bytes", [f"{one['status_bytes']:.0f}" for one in sizes]),
+        ("load before", [f"{one['load_before']}" for one in sizes]),
+    ]
+    curve = table(("experiments", *(f"{one['experiments']:,}" for one in sizes)), [(name, *row) for name, row in rows])
+    writes = kept["writes"]
+    whole = (
+        f"A whole run of two candidates, from nothing to its verdict: {writes['whole_run_jobs']:.0f} Jobs, "
+        f"{writes['whole_run']:.0f} writes. Kubernetes {kept['kubernetes']}."
+    )
+    return "\n\n".join([_where(kept), curve, _goals(kept, "goal"), whole])
+
+
+def report(kept: Mapping[str, Any]) -> str:
+    """A result in Markdown: where it was measured, every contender, every goal, and what else there is to say."""
     contenders = [
         (
             name,
@@ -45,16 +93,7 @@ def report(kept: Mapping[str, Any]) -> str:
         for name, of in kept["summary"].items()
     ]
     head = ("process", "s", "range", "GB/s", "work alone, s", "GB/s", "CPU s", "peak GB", "private GB")
-    ratios = [
-        (
-            goal["name"],
-            f"{goal['reached']:.3g}",
-            "" if goal["met"] is None else f"{goal['sense']} {goal['limit']:g}",
-            {True: "yes", False: "no", None: ""}[goal["met"]],
-        )
-        for goal in kept["goals"]
-    ]
-    parts = [where, table(head, contenders), table(("ratio", "reached", "goal", "met"), ratios)]
+    parts = [_where(kept), table(head, contenders), _goals(kept, "ratio")]
     if kept.get("agreement"):
         rows = [(name, f"{value:.6g}") for name, value in kept["agreement"].items()]
         parts.append(table(("agreement", "value"), rows))
@@ -72,7 +111,7 @@ def main() -> None:
         path = HERE / "results" / f"{name}.json"
         if not path.exists():
             continue
-        shown = report(json.loads(path.read_text()))
+        shown = (scaled if name == "scale" else report)(json.loads(path.read_text()))
         print(f"{name}\n\n{shown}\n")
         before, opened, rest = text.partition(f"<!-- {name} -->\n")
         text = f"{before}{opened}\n{shown}\n\n{''.join(rest.partition(f'<!-- /{name} -->')[1:])}"

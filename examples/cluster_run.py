@@ -65,6 +65,7 @@ class Cluster:
         known = ["kubectl", "get", "crd", CRD, "--ignore-not-found", "--output=name"]
         if not subprocess.run(known, check=True, stdout=subprocess.PIPE).stdout:
             stay.callback(remove, "crd", CRD)
+        self.do("kubectl", "apply", "--filename", "crds")
         self.do("kubectl", "create", "namespace", self.namespace)
         stay.callback(remove, "namespace", self.namespace)
         if labels:
@@ -78,6 +79,9 @@ class Cluster:
             "image.tag": tag,
             "workerImage.tag": tag,
             "watchNamespaces": f"{{{self.namespace}}}",
+            # others may have a release here
+            "crds.enabled": "false",
+            "rbac.aggregate": "false",
             # where Pods share this machine's network, 8080 may be taken
             "port": str(s3.free_ports(1)[0]),
         }

@@ -6,7 +6,7 @@ client would be a hundred times the code for the same JSON.
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubernetes import client
@@ -15,6 +15,7 @@ from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 
 TIMEOUT = (5, 30)  # seconds to connect, and to answer
+QUEUES = ("v1beta2", "v1beta1")  # versions of Kueue's API, the newest first: 0.15 brought the first of them
 HINDRANCES = ("FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")  # reasons of events
 Object = dict[str, Any]
 
@@ -32,15 +33,15 @@ class Exists(Conflict):
 
 
 class Refused(Exception):
-    """The API server doesn't take it, in its own words."""
+    """The API server doesn't take it, in its own words; or one of its webhooks is away, and it may not do without."""
 
 
 class Api:
     """Requests to one API server."""
 
-    def __init__(self, connection: client.ApiClient) -> None:
-        """Requests over `connection`."""
-        self._connection = connection
+    def __init__(self, connection: client.ApiClient, told: Callable[[str, str, str], None] | None = None) -> None:
+        """Requests over `connection`; `told` is told of each: its verb, its resource, and its answer's code."""
+        self._connection, self._told = connection, told or (lambda verb, resource, code: None)
 
     def require_resource(self) -> None:
         """Make sure that the cluster knows our resource; everybody who is somebody may ask that.
@@ -56,11 +57,11 @@ class Api:
         """A DarwinMerge."""
         return self._ask("GET", f"{_runs(namespace)}/{name}")
 
-    def patch_status(self, run: Mapping[str, Any], patch: Mapping[str, Any]) -> None:
-        """Change the status, if the object is still the one that was looked at."""
+    def patch_status(self, run: Mapping[str, Any], patch: Mapping[str, Any]) -> Object:
+        """Change the status, if the object is still the one that was looked at; gives it as it is now."""
         metadata = run["metadata"]
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": patch}
-        self._ask("PATCH", f"{_runs(metadata['namespace'])}/{metadata['name']}/status", body)
+        return self._ask("PATCH", f"{_runs(metadata['namespace'])}/{metadata['name']}/status", body)
 
     def jobs(self, namespace: str, run: str) -> list[Object]:
         """The Jobs of a run."""
@@ -89,6 +90,14 @@ class Api:
         events = [event for event in events if event.get("reason") in HINDRANCES]
         events.sort(key=lambda event: event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
         return {event["involvedObject"]["name"]: event.get("message", "") for event in events}
+
+    def workloads(self, namespace: str, uid: str) -> list[Object]:
+        """What Kueue makes of the Job of this uid; nothing where there is no Kueue."""
+        for version in QUEUES:
+            path = f"/apis/kueue.x-k8s.io/{version}/namespaces/{namespace}/workloads"
+            with contextlib.suppress(Gone):
+                return self._list(path, labelSelector=f"kueue.x-k8s.io/job-uid={uid}")
+        return []
 
     def ledger(self, namespace: str, name: str) -> Object | None:
         """The ConfigMap of a run, or None."""
@@ -123,19 +132,31 @@ class Api:
             body=body,
             auth_settings=["BearerToken"],
         )
-        answer = self._connection.call_api(*request, _request_timeout=TIMEOUT)
-        text = answer.read()
+        code = "none"  # no answer came
+        try:
+            answer = self._connection.call_api(*request, _request_timeout=TIMEOUT)
+            text, code = answer.read(), str(answer.status)
+        finally:
+            self._told(method, _resource(path), code)
         if not 200 <= answer.status <= 299:
-            raise _named(answer.status, text)
+            raise named(answer.status, text)
         found: Object = json.loads(text)
         return found
+
+
+def _resource(path: str) -> str:
+    """What a request is about: `jobs`, `darwinmerges/status`."""
+    _, inside, rest = path.partition("/namespaces/")
+    parts = rest.split("/")[1:] if inside else []
+    return "/".join(parts[0::2]) or "discovery"
 
 
 def _runs(namespace: str) -> str:
     return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
 
 
-def _named(status: int, text: bytes) -> Exception:
+def named(status: int, text: bytes) -> Exception:
+    """What an answer that isn't a success is called here."""
     try:
         told = json.loads(text)
         reason, message = told.get("reason"), told["message"]
@@ -145,6 +166,6 @@ def _named(status: int, text: bytes) -> Exception:
         return Gone(message)
     if status == 409:
         return Exists(message) if reason == "AlreadyExists" else Conflict(message)
-    if status in (400, 403, 413, 422):
+    if status in (400, 403, 413, 422) or (status == 500 and "failed calling webhook" in message):
         return Refused(message)
     return ConnectionError(f"API server: {status} {message}")

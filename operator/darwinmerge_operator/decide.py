@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Literal, Self
 
+from pydantic import Field, SkipValidation
+
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.orders import Order, Orders, Part, order
-from darwinmerge.pipeline.plan import Outcome, Plan, plan
+from darwinmerge.pipeline.plan import Outcome, Walk, walk
 from darwinmerge.pipeline.retention import spent
 from darwinmerge.pipeline.retry import GiveUp, retry, without_report
 from darwinmerge.pipeline.tasks import ScoreInputs, Task
@@ -28,6 +30,7 @@ RECALLED_BYTES = 80_000  # of their orders: they fit into a variable
 REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod before a person is told
 PENDING_SECONDS = 20.0  # for which a Pod may have no node, image or Secret before a person is told
 MAX_DISRUPTIONS = 20  # of one task
+TURN_SECONDS = 3.0  # after a Job in a queue has ended, before the next one is put into it; times are of whole seconds
 
 
 class Policy(Frozen):
@@ -35,6 +38,7 @@ class Policy(Frozen):
 
     suspend: bool = False
     parallelism: int = 1
+    queued: bool = False  # Jobs stand in a queue of Kueue's
     execution: Literal["Fused", "Staged"] = "Fused"
     active_deadline: float | None = None  # seconds with a Pod running, over the whole run
     pending_deadline: float | None = None  # seconds for which a Job may wait for a Pod to run
@@ -47,6 +51,7 @@ class Policy(Frozen):
         return cls(
             suspend=cluster.suspend,
             parallelism=cluster.parallelism,
+            queued=bool(cluster.queue_name),
             execution=cluster.execution,
             active_deadline=cluster.active_deadline_seconds,
             pending_deadline=cluster.pending_deadline_seconds,
@@ -84,6 +89,7 @@ class Decision(Frozen):
     halts: tuple[Halt, ...] = ()
     outcome: Outcome | None = None
     again_in: float | None = None  # seconds after which time itself changes the decision
+    walked: SkipValidation[Walk | None] = Field(default=None, repr=False)  # over the ledger's results, for who needs it
 
 
 class _Wanted(Frozen):
@@ -102,11 +108,11 @@ def decide(seen: Seen) -> Decision:
     if asked:  # by a retry request, or by another spec: whatever failed gets another chance
         ledger = ledger.forgive()
     ledger = ledger.model_copy(update=known)
-    now = plan(seen.experiment, ledger.results)
+    now = walk(seen.experiment, ledger.results)
     again = ledger.again() if asked and ledger.finished and not now.outcome else ledger  # steps were raised
     again = _reports_given_up(again, now, seen)
     if again is not ledger:
-        ledger, now = again, plan(seen.experiment, again.results)
+        ledger, now = again, walk(seen.experiment, again.results)
     left = any(job.part == "finish" and job.done for job in seen.jobs)  # the summary
     ledger = ledger.model_copy(update={"finished": bool(now.outcome) and (ledger.finished or left)})
     if all(task.id in ledger.missed for task in now.ready):
@@ -117,11 +123,11 @@ def decide(seen: Seen) -> Decision:
     halts: list[Halt] = []
     if now.outcome and ledger.finished:
         spare += expired(seen.jobs, seen.policy.ttl, seen.now, waits)
-        return _decision(ledger, spare, outcome=now.outcome, waits=waits)
+        return _decision(ledger, now, spare, outcome=now.outcome, waits=waits)
     late = _deadline(ledger, seen, waits)
     if seen.policy.suspend or late:
         ledger = _ended(ledger, active, seen.now)
-        return _decision(ledger, spare + active, halts=[late] if late else [], waits=waits)
+        return _decision(ledger, now, spare + active, halts=[late] if late else [], waits=waits)
     # after a change, what doesn't run is made anew as it is described now; and what was ended is gone only when it is
     idle = [job for job in active if (asked and not job.runs) or ledger.ours(job.key, job.attempt)]
     ledger, spare, active = _ended(ledger, idle, seen.now), spare + idle, [job for job in active if job not in idle]
@@ -130,11 +136,15 @@ def decide(seen: Seen) -> Decision:
     keep = {want.key for want in wanted if want not in worn}
     # while the store is asked what is known, nobody can say that a task isn't wanted any more
     unwanted = [job for job in active if job.key not in keep and not (ledger.recalling and job.part != "recall")]
+    resting = _resting(seen, waits)
+    spare = [job for job in spare + unwanted if job not in resting]
     active = [job for job in active if job not in unwanted]
     halts += [_worn(want, ledger) for want in worn] + _halts(seen, active, waits)
     start: list[Start] = []
     free = [want.key for want in wanted if want.stage in ("recall", "report")]  # small, and no reason to wait
     room = seen.policy.parallelism - sum(job.key not in free for job in active)
+    if resting:
+        room = room - len(resting) if active else 0
     for want in wanted:
         if want in worn or any(job.key == want.key for job in active):
             continue
@@ -146,10 +156,10 @@ def decide(seen: Seen) -> Decision:
             drop = _drop(seen, ledger)
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
-    return _decision(ledger, spare + unwanted, start, halts, waits=waits)
+    return _decision(ledger, now, spare, start, halts, waits=waits)
 
 
-def _reports_given_up(ledger: Ledger, now: Plan, seen: Seen) -> Ledger:
+def _reports_given_up(ledger: Ledger, now: Walk, seen: Seen) -> Ledger:
     """A report that can't be drawn counts as one: no run waits for a person because of it."""
     for task in now.ready:
         key = key_of(task.id, "all")
@@ -165,6 +175,7 @@ def _reports_given_up(ledger: Ledger, now: Plan, seen: Seen) -> Ledger:
 
 def _decision(
     ledger: Ledger,
+    now: Walk,
     remove: Sequence[SeenJob],
     start: Sequence[Start] = (),
     halts: Sequence[Halt] = (),
@@ -178,6 +189,7 @@ def _decision(
         halts=tuple(halts),
         outcome=outcome,
         again_in=max(0.0, min(waits)) if waits else None,
+        walked=now,
     )
 
 
@@ -189,7 +201,7 @@ def _ended(ledger: Ledger, ours: Sequence[SeenJob], now: float) -> Ledger:
     return ledger
 
 
-def _wanted(seen: Seen, ledger: Ledger, now: Plan) -> list[_Wanted]:
+def _wanted(seen: Seen, ledger: Ledger, now: Walk) -> list[_Wanted]:
     """Jobs that should be there, by priority."""
     if now.outcome:
         return [_Wanted(verb="work", stage="finish", part="finish", key=key_of("finish", "finish"))]
@@ -262,6 +274,23 @@ def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
     if any(job.runs for job in seen.jobs):
         waits.append(left)
     return None
+
+
+def _resting(seen: Seen, waits: list[float]) -> list[SeenJob]:
+    """Jobs of a queue that have just ended: they keep their places for a moment, and others get theirs.
+
+    Kueue (0.17) looks again at Jobs that it has put aside for want of quota a second after some was given back. A Job
+    that comes within that second goes before all of them, so that a quick run would keep a GPU to itself.
+    """
+    if not seen.policy.queued:
+        return []
+    found = []
+    for job in seen.jobs:
+        ended = job.completed_at if job.complete else seen.now  # what a Pod told is known before its Job is complete
+        if job.told and not job.leaving and seen.now - ended < TURN_SECONDS:
+            waits.append(ended + TURN_SECONDS - seen.now)
+            found.append(job)
+    return found
 
 
 def _worn(want: _Wanted, ledger: Ledger) -> Halt:

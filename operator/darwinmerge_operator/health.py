@@ -1,10 +1,17 @@
-"""Whether the operator does its work, as its kubelet may ask: not that a process lives, but that its loops turn."""
+"""Whether the operator does its work, as its kubelet may ask: not that a process lives, but that its loops turn.
+
+Metrics are served at the same port: one for a NetworkPolicy to open, and one for people to remember.
+"""
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 LAG_SECONDS = 180.0  # for which a due run may wait, or one look at it last
 BEAT_SECONDS, DEAD_SECONDS = 1.0, 60.0  # of the event loop that watches
@@ -34,21 +41,31 @@ class Health:
         return ""
 
 
-def serve(health: Health, port: int) -> ThreadingHTTPServer:
-    """Answer /healthz on `port`, in a thread of its own."""
+def serve(health: Health, registry: CollectorRegistry, port: int) -> ThreadingHTTPServer:
+    """Answer /healthz and /metrics on `port`, in threads of their own."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            trouble = health.trouble()
-            known = self.path == "/healthz"
-            self.send_response(404 if not known else 503 if trouble else 200)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            path = urlsplit(self.path).path
+            if path == "/metrics":
+                encode, kind = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(200, encode(registry), kind)
+            elif path == "/healthz":
+                trouble = health.trouble()
+                self._answer(503 if trouble else 200, f"{trouble or 'ok'}\n".encode())
+            else:
+                self._answer(404, b"only /healthz and /metrics are here\n")
+
+        def _answer(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write((f"{trouble or 'ok'}\n" if known else "only /healthz is here\n").encode())
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """A probe every few seconds is no news."""
 
     server = ThreadingHTTPServer(("", port), Handler)
-    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import ranked, walk
+from darwinmerge.pipeline.plan import Walk, ranked
 from darwinmerge.pipeline.progress import progress_of
 from darwinmerge.pipeline.tasks import (
     Done,
@@ -37,15 +37,15 @@ Said = dict[ConditionType, tuple[Literal["True", "False", "Unknown"], str, str]]
 TOLD: tuple[ConditionType, ...] = ("MRIInformative", "Complete", "Failed")  # by results
 
 
-def known(x: Experiment, results: Mapping[TaskId, Result], finished: bool) -> tuple[Status, Progress, Said]:
+def known(x: Experiment, results: Mapping[TaskId, Result], seen: Walk, finished: bool) -> tuple[Status, Progress, Said]:
     """The part of a status that results tell, how far they lead, and the conditions that follow.
 
     Args:
         x: the experiment.
         results: what is known of it, in order of arrival.
+        seen: the walk over them.
         finished: whether the summary of how it ended is in the store.
     """
-    seen = walk(x, results)
     far = progress_of(x, seen)
     outcome = seen.outcome if finished else None
     progress = Progress(**{name: getattr(far, name) for name in Progress.model_fields})

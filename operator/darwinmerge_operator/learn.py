@@ -21,6 +21,8 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
             "disrupted": _disrupted(ledger, jobs),
             "active_seconds": ledger.active_seconds + _active(ledger.active_until, jobs, now),
             "active_until": now,
+            "gpu_seconds": _gpu_seconds(ledger, jobs, now),
+            "progressed_at": now if len(results) > len(ledger.results) else ledger.progressed_at,
         }
     )
     for job in jobs:
@@ -41,13 +43,27 @@ def _active(since: float, jobs: tuple[SeenJob, ...], now: float) -> float:
     return total
 
 
+def _gpu_seconds(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> dict[str, float]:
+    """By stage, for which Pods have held GPUs, times their number."""
+    found = dict(ledger.gpu_seconds)
+    for job in jobs:
+        for pod in job.pods:
+            if pod.gpus and pod.running_since:
+                held = (pod.finished_at or now) - max(pod.running_since, ledger.active_until)
+                found[job.stage] = found.get(job.stage, 0.0) + pod.gpus * max(0.0, held)
+    return found
+
+
 def _disrupted(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
-    """Pods that were taken away from Jobs that are to go on, by whom they were: they are gone soon."""
+    """Pods that were taken away from Jobs that are to go on, by whom they were: they are gone soon.
+
+    Not those of a Job that its queue has taken the quota from: that is what a queue is for, and it gives it back.
+    """
     found = {key: {*pods} for key, pods in ledger.disrupted.items()}
     for job in jobs:
         for pod in job.pods:
             stopped = pod.ending and pod.ending.exit == ExitCode.INTERRUPTED
-            if not job.leaving and (pod.leaving or stopped):
+            if not job.leaving and not pod.preempted and (pod.leaving or stopped):
                 found.setdefault(job.key, set()).add(pod.uid)
     return {key: tuple(sorted(pods)) for key, pods in found.items()}
 

@@ -46,7 +46,9 @@ class Ledger(Frozen):
     dropped: tuple[str, ...] = ()  # staged children that a Job was told to delete, 16 digits of their recipes
     image: str = ""  # the worker's, since acceptance
     active_seconds: float = 0.0  # with a pod running, up to `active_until`
-    active_until: float = 0.0  # seconds since 1970; neither is a reason to write, since pods tell of the rest
+    active_until: float = 0.0  # seconds since 1970; not a reason to write, nor are GPU seconds: pods tell of the rest
+    gpu_seconds: dict[str, float] = Field(default_factory=dict)  # by stage, up to the same moment
+    progressed_at: float = 0.0  # when a result last came home, since 1970
     generation: int = 0  # of the resource, when last looked at; 0: never
     retried_at: str = ""  # the last retry request that was answered
     finished: bool = False  # the outcome's summary is in the store

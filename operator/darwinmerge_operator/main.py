@@ -23,11 +23,13 @@ from darwinmerge import __version__
 from darwinmerge_operator.api import Api, Gone, Refused
 from darwinmerge_operator.health import Health, serve
 from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.metrics import Metrics
+from darwinmerge_operator.news import News, NoDiffs, NoProgress
 from darwinmerge_operator.reconcile import RETRY, Key, Reconciler
+from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 from darwinmerge_operator.workqueue import WorkQueue
 
-GATHER_SECONDS = 0.3  # for which changes of Jobs and Pods are gathered into one look
 WATCH_SECONDS = 240  # of one watch request, as the server ends it; a client waits somewhat longer
 AGAIN_SECONDS = 5.0  # after which an API server is asked again at the start
 STOP_SECONDS = 8.0  # for reconciliations that are in the middle of something
@@ -50,13 +52,20 @@ log = logging.getLogger(__name__)
 @click.option("--worker-image", required=True, help="Image of the workers of runs that are accepted from now on.")
 @click.option("-n", "--namespace", multiple=True, help="Namespace to serve; may be repeated. Default: all of them.")
 @click.option("--threads", default=4, type=click.IntRange(1, 64), help="Runs that are reconciled at the same time.")
+@click.option("--kueue", is_flag=True, help="Ask Kueue why it holds a run; its Workloads may be listed.")
 @click.option("--port", default=8080, type=click.IntRange(1, 65535), help="Port of /healthz and /metrics.")
 @click.option("--log-format", default="json", type=click.Choice(["json", "text"]), help="One line a record.")
 @click.option(
     "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="Least level."
 )
 def operator(
-    worker_image: str, namespace: tuple[str, ...], threads: int, port: int, log_format: str, log_level: str
+    worker_image: str,
+    namespace: tuple[str, ...],
+    threads: int,
+    kueue: bool,
+    port: int,
+    log_format: str,
+    log_level: str,
 ) -> None:
     """Carry out every DarwinMerge of a cluster: model MRI, evolution, benchmarks, verdict, as Jobs.
 
@@ -72,17 +81,20 @@ def operator(
     configuration.retries = False  # the queue comes back later, and lets others in meanwhile
     connection = client.ApiClient(configuration)
     connection.user_agent = f"darwin-operator/{__version__}"
-    api = Api(connection)
+    metrics = Metrics(__version__)
+    api = Api(connection, metrics.asked)
     _require_resource(api)
-    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image))
+    remembered = Remembered()
+    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered, metrics))
+    metrics.watch_queue(queue.depth, queue.lag)
     health = Health(queue.lag)
-    server = serve(health, port)
+    server = serve(health, metrics.registry, port)
     workers = [threading.Thread(target=queue.run, name=f"reconcile-{n}", daemon=True) for n in range(threads)]
     for worker in workers:
         worker.start()
     log.info("darwin-operator %s serves %s", __version__, ", ".join(namespace) or "all namespaces")
     kopf.run(
-        registry=handlers(queue, health),
+        registry=handlers(queue, health, remembered, metrics),
         settings=settings(),
         standalone=True,
         clusterwide=not namespace,
@@ -120,14 +132,16 @@ def settings() -> kopf.OperatorSettings:
     found.watching.connect_timeout = 10
     found.networking.request_timeout = 60
     found.networking.connect_timeout = 10
+    found.persistence.diffbase_storage = NoDiffs()
+    found.persistence.progress_storage = NoProgress()
     for kind in (("batch", "v1", "jobs"), ("", "v1", "pods")):
         found.watching.label_selectors[kind] = EXPERIMENT
     return found
 
 
-def handlers(queue: WorkQueue[Key], health: Health) -> kopf.OperatorRegistry:
-    """What kopf calls: nothing is done there but to say which run to look at."""
-    registry = kopf.OperatorRegistry()
+def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metrics: Metrics) -> kopf.OperatorRegistry:
+    """What kopf calls: nothing is done there but to say which run to look at, and how soon."""
+    registry, news = kopf.OperatorRegistry(), News()
     known: dict[Key, tuple[Any, ...]] = {}
 
     @kopf.on.login(registry=registry)
@@ -139,10 +153,17 @@ def handlers(queue: WorkQueue[Key], health: Health) -> kopf.OperatorRegistry:
         tasks.append(asyncio.create_task(health.beat()))
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def run(namespace: str | None, name: str, meta: kopf.Meta, type: str | None, **_: Any) -> None:
+    async def run(
+        namespace: str | None, name: str, meta: kopf.Meta, type: str | None, event: kopf.RawEvent, **_: Any
+    ) -> None:
+        metrics.heard(PLURAL)
         # our own writes of the status are no news
         what = (meta["uid"], meta["generation"], meta.annotations.get(RETRY), meta.get("deletionTimestamp"))
         key = (namespace or "", name)
+        if type == "DELETED":
+            remembered.forget(key)
+        else:
+            remembered.keep_run(key, dict(event["object"]))
         if type == "MODIFIED" and known.get(key) == what:
             return
         known[key] = what
@@ -152,8 +173,16 @@ def handlers(queue: WorkQueue[Key], health: Health) -> kopf.OperatorRegistry:
 
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     @kopf.on.event("", "v1", "pods", registry=registry)
-    async def moved(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
-        queue.add((namespace or "", labels[EXPERIMENT]), GATHER_SECONDS)
+    async def moved(
+        namespace: str | None,
+        labels: kopf.Labels,
+        type: str | None,
+        event: kopf.RawEvent,
+        resource: kopf.Resource,
+        **_: Any,
+    ) -> None:
+        metrics.heard(resource.plural)
+        queue.add((namespace or "", labels[EXPERIMENT]), news.delay(type, event["object"]))
 
     tasks: list[asyncio.Task[None]] = []  # an event loop keeps no strong reference
     return registry

@@ -15,7 +15,7 @@ class Metric(Frozen):
 
 
 RUN: Mapping[str, Metric] = {
-    "darwin_merge_info": Metric(kind="gauge", help="A DarwinMerge: 1.", labels=("father", "mother", "strategy")),
+    "darwin_merge_info": Metric(kind="gauge", help="A DarwinMerge: 1.", labels=("father", "mother", "algorithm")),
     "darwin_merge_phase": Metric(kind="gauge", help="1 for the phase that it is in, else 0.", labels=("phase",)),
     "darwin_merge_condition": Metric(
         kind="gauge", help="1 for each condition as it stands.", labels=("type", "status", "reason")

@@ -10,16 +10,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration
+from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import tell, view
 from darwinmerge_operator.api import Api, Conflict, Exists, Gone, Object, Refused
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
+from darwinmerge_operator.figures import figures_of, told_of
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
+from darwinmerge_operator.metrics import Metrics
+from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, KIND, DarwinMerge, from_api
-from darwinmerge_operator.seen import SeenJob, seen_jobs
+from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
 from darwinmerge_operator.status import Status
 
 RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
@@ -33,21 +38,41 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """Carries runs on."""
 
-    def __init__(self, api: Api, image: str, clock: Callable[[], float] = time.time) -> None:
-        """Runs of one API server; those that it accepts use the workers' image `image` until they end."""
-        self._api, self._image, self._clock = api, image, clock
+    def __init__(
+        self,
+        api: Api,
+        image: str,
+        kueue: bool = False,
+        remembered: Remembered | None = None,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Runs of one API server; those that it accepts use the workers' image `image` until they end.
+
+        With `kueue`, Kueue is asked why it holds a run; its Workloads may then be listed.
+        """
+        self._api, self._image, self._kueue, self._clock = api, image, kueue, clock
+        self._remembered = remembered or Remembered()
+        self._metrics = metrics or Metrics(__version__)
 
     def __call__(self, key: Key) -> float | None:
         """Do what is to be done for a run now; gives seconds after which it is to be looked at again."""
+        with self._metrics.look():
+            return self._look(key)
+
+    def _look(self, key: Key) -> float | None:
         try:
-            found = self._api.run(*key)
+            found = self._remembered.run(key) or self._remembered.keep_run(key, self._api.run(*key))
         except Gone:
+            found = None
+        if not found or found["metadata"].get("deletionTimestamp"):
+            self._remembered.forget(key)
+            self._metrics.board.forget(key)
             return None  # what it owned goes with it
-        if found["metadata"].get("deletionTimestamp"):
-            return None
         try:
             return self._reconcile(found)
-        except Conflict as error:
+        except (Conflict, Gone) as error:
+            self._remembered.forget(key)
             log.info("changed meanwhile, looking again: %s", error, extra=_about(key))
             return random.uniform(0.2, 1.0)
 
@@ -59,9 +84,10 @@ class Reconciler:
             status = view.refused(found["metadata"]["generation"], str(error), before, now)
             self._tell(found, before, status, ())
             return None
-        run = _Run(self._api, found, resource)
-        if run.has_ended(before):
-            return run.settle(now)
+        run = _Run(self._api, self._remembered, found, resource, self._kueue)
+        if before and run.has_ended(before):
+            self._remembered.forget(run.key)
+            return self._settle(run, before, now)
         try:
             ledger, version = run.ledger(before, self._image, now)
         except Refused as error:
@@ -70,15 +96,44 @@ class Reconciler:
             return RESYNC_SECONDS
         seen = run.seen(ledger, now)
         decision = decide(seen)
-        refused = run.write(decision.ledger, ledger, version) or run.apply(decision)
+        writes = run.differs(decision.ledger, ledger, version)
+        if run.from_memory and not writes and (decision.remove or decision.start):
+            # a write would show whether this is the ledger still; what is done without one, is done by a fresh one
+            self._remembered.forget_ledger(run.key)
+            return self._reconcile(found)
+        refused = (run.write(decision.ledger, version) if writes else None) or run.apply(decision)
         if refused:
             decision = decision.model_copy(update={"halts": (*decision.halts, refused)})
         status = view.status_of(seen, decision, before)
         self._tell(found, before, status, tell.events_of(before, status, seen, decision))
+        self._count(run.key, found, seen, decision, status)
         again = [RESYNC_SECONDS] if not decision.outcome else []
         again += [REFUSED_AGAIN_SECONDS] if refused else []
         again += [decision.again_in] if decision.again_in is not None else []
         return min(again, default=None)
+
+    def _settle(self, run: "_Run", status: Status, now: float) -> float | None:
+        """Remove old Jobs of a run that has ended, and do nothing else: nothing sets it going again."""
+        known = self._metrics.board.get(run.key)
+        ledger = None if known else run.stored()  # after a start, once
+        seen = run.seen(ledger or Ledger(), now)
+        waits: list[float] = []
+        old = expired(seen.jobs, run.resource.spec.cluster.ttl_seconds_after_finished, now, waits)
+        run.delete([job.name for job in old])
+        decision = Decision(ledger=seen.ledger, remove=tuple(job.name for job in old))
+        told = known.told if known else told_of(seen.ledger, walk(seen.experiment, seen.ledger.results))
+        self._metrics.board.put(run.key, figures_of(run.found, seen, decision, status, told))
+        return min(waits, default=None)
+
+    def _count(self, key: Key, found: Object, seen: Seen, decision: Decision, status: Status) -> None:
+        """For /metrics."""
+        walked = decision.walked or walk(seen.experiment, decision.ledger.results)
+        told = told_of(decision.ledger, walked)
+        self._metrics.board.put(key, figures_of(found, seen, decision, status, told))
+        for job in seen.jobs:
+            ended = [pod.finished_at for pod in job.pods if pod.finished_at]
+            if job.done and ended and job.name in decision.remove:  # it is gone at the next look
+                self._metrics.stage_took(job.stage, max(ended) - job.created)
 
     def _tell(self, found: Object, before: Status | None, status: Status, events: tuple[tell.Event, ...]) -> None:
         metadata = found["metadata"]
@@ -92,18 +147,21 @@ class Reconciler:
                 log.warning("the event isn't taken: %s", error, extra=_about((metadata["namespace"], metadata["name"])))
         if view.differs(before, status):
             written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-            self._api.patch_status(found, merge_patch(found.get("status") or {}, written))
+            patched = self._api.patch_status(found, merge_patch(found.get("status") or {}, written))
+            self._remembered.keep_run((metadata["namespace"], metadata["name"]), patched)
 
 
 class _Run:
     """A run, as the API server has it."""
 
-    def __init__(self, api: Api, found: Object, resource: DarwinMerge) -> None:
+    def __init__(self, api: Api, remembered: Remembered, found: Object, resource: DarwinMerge, kueue: bool) -> None:
         metadata = found["metadata"]
-        self.api, self.found, self.resource = api, found, resource
+        self.api, self.remembered, self.found, self.resource, self.kueue = api, remembered, found, resource, kueue
         self.namespace, self.name = metadata["namespace"], metadata["name"]
+        self.key = (self.namespace, self.name)
         self.owner = jobs.Owner(name=self.name, uid=metadata["uid"])
-        self.about = _about((self.namespace, self.name))
+        self.about = _about(self.key)
+        self.from_memory = False  # whether the ledger is
 
     def ledger(self, before: Status | None, image: str, now: float) -> tuple[Ledger, str | None]:
         """What is remembered, and its version; lost, only what the status says: the rest is asked of the store.
@@ -111,8 +169,10 @@ class _Run:
         Raises:
             Refused: an object of this name is somebody else's.
         """
-        name = _ledger_name(self.name)
-        found = self.api.ledger(self.namespace, name)
+        name = ledger_name(self.name)
+        found = self.remembered.ledger(self.key)
+        self.from_memory = found is not None and self._owns(found)
+        found = found if self.from_memory else self.api.ledger(self.namespace, name)
         if found and not self._owns(found):
             if not any(owner["kind"] == KIND for owner in found["metadata"].get("ownerReferences", [])):
                 raise Refused(f"ConfigMap {name} isn't the operator's; remove or rename it")
@@ -122,17 +182,21 @@ class _Run:
             log.warning("the ledger is lost; the store is asked for what is done", extra=self.about)
             handled, active = before.last_handled_retry_at, before.active_seconds
             ledger = Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
+        if found and not self.from_memory:
+            self.remembered.keep_ledger(self.key, found)
         ledger = ledger or Ledger()
         ledger = ledger.model_copy(update={"image": ledger.image or image})
         return ledger, found["metadata"]["resourceVersion"] if found else None
 
-    def write(self, ledger: Ledger, before: Ledger, version: str | None) -> Halt | None:
+    def differs(self, ledger: Ledger, before: Ledger, version: str | None) -> bool:
+        """Whether a ledger is worth writing: whether there is none, or more has changed than time."""
+        times = {name: getattr(before, name) for name in ("active_seconds", "active_until", "gpu_seconds")}
+        return not version or ledger.model_copy(update=times) != before
+
+    def write(self, ledger: Ledger, version: str | None) -> Halt | None:
         """Remember what is new; only what was looked at is replaced. Why the API server doesn't take it, if so."""
-        times = {"active_seconds": before.active_seconds, "active_until": before.active_until}
-        if version and ledger.model_copy(update=times) == before:
-            return None
         metadata = {
-            "name": _ledger_name(self.name),
+            "name": ledger_name(self.name),
             "namespace": self.namespace,
             "labels": {"app.kubernetes.io/name": "darwinmerge", f"{jobs.LABEL}/experiment": self.name},
             "ownerReferences": [self.owner.reference],
@@ -140,9 +204,12 @@ class _Run:
         }
         data = to_data(ledger)
         try:
-            self.api.write_ledger({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data})
+            written = self.api.write_ledger(
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}
+            )
         except Refused as error:
             return Halt(reason="LedgerRefused", message=str(error))
+        self.remembered.keep_ledger(self.key, written)
         return None
 
     def seen(self, ledger: Ledger, now: float) -> Seen:
@@ -165,11 +232,20 @@ class _Run:
         shown = seen_jobs(found, pods, {}, now)
         if any(job.hangs and now - job.waiting_since >= REFUSED_SECONDS for job in shown):
             shown = seen_jobs(found, pods, self.api.warnings(self.namespace), now)
-        return shown
+        held = view.in_queue(shown)
+        if not self.kueue or held is None or now - held.created < REFUSED_SECONDS:
+            return shown
+        try:
+            workloads = self.api.workloads(self.namespace, held.uid)
+        except (Refused, ConnectionError) as error:  # nothing but words depends on it
+            log.warning("Kueue doesn't say why it holds %s: %s", held.name, error, extra=self.about)
+            return shown
+        told = held.model_copy(update={"queue": words_of(workloads)})
+        return tuple(told if job is held else job for job in shown)
 
     def apply(self, decision: Decision) -> Halt | None:
         """Delete and create Jobs; why the API server doesn't take one, if so."""
-        self._delete(decision.remove)
+        self.delete(decision.remove)
         cluster, ledger = self.resource.spec.cluster, decision.ledger
         image = cluster.image or ledger.image
         summaries = [result.summary for result in ledger.results.values() if isinstance(result, Done)]
@@ -192,14 +268,12 @@ class _Run:
         ended = any(view.holds(before, kind) for kind in ("Complete", "Failed"))
         return ended and before is not None and before.observed_generation == self.found["metadata"]["generation"]
 
-    def settle(self, now: float) -> float | None:
-        """Remove old Jobs, and do nothing else: nothing sets a run going again that has ended."""
-        waits: list[float] = []
-        old = expired(self.jobs(now), self.resource.spec.cluster.ttl_seconds_after_finished, now, waits)
-        self._delete([job.name for job in old])
-        return min(waits, default=None)
+    def stored(self) -> Ledger | None:
+        """What is remembered, if anything is."""
+        found = self.api.ledger(self.namespace, ledger_name(self.name))
+        return from_data(found.get("binaryData")) if found and self._owns(found) else None
 
-    def _delete(self, names: Sequence[str]) -> None:
+    def delete(self, names: Sequence[str]) -> None:
         for name in names:
             log.info("delete Job %s", name, extra=self.about)
             self.api.delete_job(self.namespace, name)
@@ -220,7 +294,8 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     return patch
 
 
-def _ledger_name(run: str) -> str:
+def ledger_name(run: str) -> str:
+    """The ConfigMap of a run's ledger."""
     return f"{run}.ledger"  # no run's name has a dot, nor has a ConfigMap that somebody called after one
 
 

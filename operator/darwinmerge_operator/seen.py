@@ -34,7 +34,9 @@ class SeenPod(Frozen):
     running_since: float | None = None  # seconds since 1970
     finished_at: float | None = None
     waits: str = ""  # why it doesn't run, in the API's words
+    gpus: int = 0  # that it holds while it runs
     leaving: bool = False  # deleted, not gone yet
+    preempted: bool = False  # of a Job whose quota was taken back since: nobody's fault, however often
     lost: bool = False  # terminating for longer than it may: its node doesn't answer
 
 
@@ -42,15 +44,19 @@ class SeenJob(Frozen):
     """One Job of a run."""
 
     name: str
+    uid: str = ""
     task: str  # the first 16 digits of its first task's id
     part: str  # of the task; or `recall`, `finish`
+    stage: str = ""  # what it is called
     tasks: tuple[TaskId, ...] = ()  # of its orders
     attempt: int
     created: float
     waiting_since: float  # for a Pod, or for its newest one to run; a queue's wait not counted
     complete: bool = False
+    completed_at: float = 0.0
     failed: bool = False
     suspended: bool = False  # by Kueue: it waits for quota
+    queue: str | None = None  # what Kueue says of that; empty: it is about to let it go; None: it wasn't asked
     leaving: bool = False  # deleted, not gone yet
     pods: tuple[SeenPod, ...] = ()
     refused: str = ""  # why the controller couldn't create its Pod
@@ -61,9 +67,14 @@ class SeenJob(Frozen):
         return self.complete or self.failed
 
     @property
+    def told(self) -> bool:
+        """A Pod of it ended as it should."""
+        return any(pod.ending and pod.ending.reason == "Done" for pod in self.pods)
+
+    @property
     def done(self) -> bool:
         """It ended as it should."""
-        return self.complete and any(pod.ending and pod.ending.reason == "Done" for pod in self.pods)
+        return self.complete and self.told
 
     @property
     def runs(self) -> bool:
@@ -100,26 +111,41 @@ def seen_jobs(
     return tuple(sorted(found, key=lambda job: (job.created, job.name)))
 
 
+def words_of(workloads: Sequence[Mapping[str, Any]]) -> str | None:
+    """What Kueue says of a Job that it holds, from its Workload; empty once it has admitted it, None without any."""
+    said = {c["type"]: c for workload in workloads for c in workload.get("status", {}).get("conditions") or ()}
+    true = {kind for kind, condition in said.items() if condition["status"] == "True"}
+    if "Evicted" in true and "QuotaReserved" in true:  # it is just taking the quota back
+        return str(said["Evicted"].get("message", "")) or None
+    if "Admitted" in true:
+        return ""
+    return str(said.get("QuotaReserved", {}).get("message", "")) or None
+
+
 def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mapping[str, str], now: float) -> SeenJob:
     metadata, labels, status = job["metadata"], job["metadata"]["labels"], job.get("status", {})
     conditions = {c["type"]: c["status"] == "True" for c in status.get("conditions") or []}
-    created = seconds(metadata["creationTimestamp"]) or 0.0
-    since = [created, seconds(status.get("startTime")) or 0.0]  # which is set anew when a queue lets it go
-    since += [seconds(pod["metadata"]["creationTimestamp"]) or 0.0 for pod in pods]
+    created = _created(job)
+    suspended = bool(job["spec"].get("suspend"))
+    started = seconds(status.get("startTime")) or 0.0  # which is set anew when a queue lets it go
+    since = [created, started, *(_created(pod) for pod in pods)]
     return SeenJob(
         name=metadata["name"],
+        uid=metadata["uid"],
         task=labels[f"{LABEL}/task"],
         part=labels[f"{LABEL}/part"],
+        stage=labels.get(f"{LABEL}/stage", ""),
         tasks=_tasks(job),
         attempt=int(labels[f"{LABEL}/attempt"]),
         created=created,
         waiting_since=max(since),
         complete=conditions.get("Complete", False),
+        completed_at=seconds(status.get("completionTime")) or 0.0,
         failed=conditions.get("Failed", False),
-        suspended=bool(job["spec"].get("suspend")),
+        suspended=suspended,
         leaving=bool(metadata.get("deletionTimestamp")),
         pods=tuple(
-            _pod(pod, warnings, now) for pod in sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
+            _pod(pod, suspended or _created(pod) < started, warnings, now) for pod in sorted(pods, key=_created)
         ),
         refused="" if pods else warnings.get(metadata["name"], ""),
     )
@@ -131,7 +157,11 @@ def _tasks(job: Mapping[str, Any]) -> tuple[TaskId, ...]:
     return tuple(order["id"] for order in orders["orders"])
 
 
-def _pod(pod: Mapping[str, Any], warnings: Mapping[str, str], now: float) -> SeenPod:
+def _created(of: Mapping[str, Any]) -> float:
+    return seconds(of["metadata"]["creationTimestamp"]) or 0.0
+
+
+def _pod(pod: Mapping[str, Any], preempted: bool, warnings: Mapping[str, str], now: float) -> SeenPod:
     metadata, status = pod["metadata"], pod.get("status", {})
     state = worker_state(pod)
     ended, deleted = state.get("terminated") or {}, seconds(metadata.get("deletionTimestamp"))
@@ -145,9 +175,18 @@ def _pod(pod: Mapping[str, Any], warnings: Mapping[str, str], now: float) -> See
         running_since=seconds(running),
         finished_at=seconds(ended.get("finishedAt")),
         waits="" if running else _waits(status, state.get("waiting") or {}) or warnings.get(metadata["name"], ""),
+        gpus=_gpus(pod),
         leaving=deleted is not None,
+        preempted=preempted,
         lost=lost,
     )
+
+
+def _gpus(pod: Mapping[str, Any]) -> int:
+    """Whole GPUs, or slices of them, that a Pod asks for, whoever makes them."""
+    containers = pod.get("spec", {}).get("containers") or [{}]
+    limits = containers[0].get("resources", {}).get("limits") or {}
+    return sum(int(count) for name, count in limits.items() if "/gpu" in name or "/mig-" in name)
 
 
 def _waits(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:

@@ -116,7 +116,8 @@ def _generation(before: Status | None, now: Status, seen: Seen, decision: Decisi
     known = before.progress.candidates if before and before.progress else 0
     if not now.progress or now.progress.candidates <= known:
         return
-    finished = [g for g in walk(seen.experiment, decision.ledger.results).generations if g.scores is not None]
+    walked = decision.walked or walk(seen.experiment, decision.ledger.results)
+    finished = [g for g in walked.generations if g.scores is not None]
     if sum(len(g.tasks) for g in finished) <= known:
         return
     best, earlier = _best(finished[-1:]), _best(finished[-2:-1])

@@ -5,14 +5,16 @@ is rebuilt from the store, what was known: a run doesn't go back because a cache
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
+from darwinmerge.pipeline.plan import walk
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Seen
 from darwinmerge_operator.known import TOLD, Said, known
+from darwinmerge_operator.seen import SeenJob
 from darwinmerge_operator.status import REASONS, Condition, ConditionType, Progress, Shown, Status
 
 ETA_SECONDS = 300  # it isn't known more exactly, and would change at every look
@@ -58,7 +60,8 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
     """
     ledger = decision.ledger
     finished = bool(decision.outcome) or holds(before, "Complete") or holds(before, "Failed")
-    found, progress, said = known(seen.experiment, ledger.results, finished)
+    walked = decision.walked or walk(seen.experiment, ledger.results)
+    found, progress, said = known(seen.experiment, ledger.results, walked, finished)
     if ledger.recalling and before and before.progress and progress.questions <= before.progress.questions:
         found, progress = before, before.progress
         said = {kind: what for kind, what in _said(before).items() if kind in TOLD}
@@ -98,6 +101,12 @@ def refused(generation: int, message: str, before: Status | None, now: float) ->
     )
 
 
+def in_queue(jobs: Sequence[SeenJob]) -> SeenJob | None:
+    """The oldest Job that Kueue holds, where it holds all that aren't finished."""
+    live = [job for job in jobs if not job.finished]
+    return live[0] if live and all(job.suspended for job in live) else None
+
+
 def differs(before: Status | None, now: Status) -> bool:
     """Whether a status is worth writing: whether more has changed than time."""
     return before is None or _timeless(before) != _timeless(now)
@@ -117,7 +126,7 @@ def _of_jobs(seen: Seen, decision: Decision, before: Status | None) -> Said:
     """What is said of how the run is carried out."""
     evolution, ledger = seen.experiment.spec.evolution, decision.ledger
     said: Said = {"Accepted": ("True", "Valid", f"steps: {evolution.steps}, candidates: {evolution.candidates} each")}
-    held = _held(seen, decision)
+    held = _held(seen, decision, before)
     if held:
         said["Suspended"] = ("True", *held)
     elif condition(before, "Suspended"):
@@ -134,16 +143,27 @@ def _of_jobs(seen: Seen, decision: Decision, before: Status | None) -> Said:
     return said
 
 
-def _held(seen: Seen, decision: Decision) -> tuple[str, str] | None:
-    """Who holds a run back, if anybody does: a person, or Kueue. It admits most Jobs in no time, which isn't told."""
+def _held(seen: Seen, decision: Decision, before: Status | None) -> tuple[str, str] | None:
+    """Who holds a run back, if anybody does: a person, or Kueue.
+
+    It admits most Jobs in no time, and the next one soon after another has ended, neither of which is told. What is
+    told stands until a Job is let go, even where Jobs are made anew meanwhile.
+    """
     if decision.outcome:
         return None
     if seen.policy.suspend:
         return "Suspended", "spec.cluster.suspend is true; what is done is kept"
-    jobs = [job for job in seen.jobs if not job.finished and not job.leaving and job.name not in decision.remove]
-    if jobs and all(job.suspended for job in jobs) and seen.now - jobs[0].created >= REFUSED_SECONDS:
-        return "Queued", "its Jobs wait for quota in spec.cluster.queueName"
-    return None
+    job = in_queue(seen.jobs)
+    told = condition(before, "Suspended")
+    stands = told is not None and (told.status, told.reason) == ("True", "Queued")
+    if job is None or job.queue == "" or not (stands or seen.now - _moved(seen.jobs) >= REFUSED_SECONDS):
+        return None
+    return "Queued", job.queue or "its Jobs wait for quota in spec.cluster.queueName"
+
+
+def _moved(jobs: Sequence[SeenJob]) -> float:
+    """When a Job last came, or a Pod went."""
+    return max(time for job in jobs for time in (job.created, *(pod.finished_at or 0.0 for pod in job.pods)))
 
 
 def _phase(said: Said, stage: str) -> str:
@@ -156,12 +176,19 @@ def _phase(said: Said, stage: str) -> str:
     return PHASES.get(stage, "Evolving") if said["Ready"][0] == "True" else "Starting"
 
 
-def _eta(progress: Progress, seconds: float, now: float) -> str:
-    """When it may be done, in UTC: the questions that are left take as long as those that were asked."""
+def ends_at(progress: Progress, seconds: float, now: float) -> float | None:
+    """When it may be done, since 1970: the questions that are left take as long as those that were asked."""
     left = progress.questions_total - progress.questions
     if not progress.questions or left <= 0 or not seconds:
+        return None
+    return math.ceil((now + seconds * left / progress.questions) / ETA_SECONDS) * ETA_SECONDS
+
+
+def _eta(progress: Progress, seconds: float, now: float) -> str:
+    """The same in words, in UTC."""
+    end = ends_at(progress, seconds, now)
+    if end is None:
         return ""
-    end = math.ceil((now + seconds * left / progress.questions) / ETA_SECONDS) * ETA_SECONDS
     then, today = (datetime.fromtimestamp(when, UTC) for when in (end, now))
     return f"{then:%H:%MZ}" if then.date() == today.date() else f"{then:%m-%d %H:%MZ}"
 

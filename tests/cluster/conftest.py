@@ -31,6 +31,7 @@ REMEDY = {
     "DARWIN_TEST_OPERATOR_IMAGE": "the image of Dockerfile.operator (make images), loaded into the cluster",
     "DARWIN_TEST_KSTATUS": "a command that reads an object (JSON) and prints what kstatus makes of it: Current, ...",
 }
+KUEUE = "kueue.x-k8s.io/v1beta2"
 T = TypeVar("T")
 RESTRICTED = "pod-security.kubernetes.io/enforce"
 
@@ -55,6 +56,8 @@ class Kubernetes:
             "Job": "batch/v1",
             "Deployment": "apps/v1",
             "CustomResourceDefinition": "apiextensions.k8s.io/v1",
+            "PriorityClass": "scheduling.k8s.io/v1",
+            **dict.fromkeys(("ResourceFlavor", "ClusterQueue", "LocalQueue", "Workload"), KUEUE),
             KIND: f"{GROUP}/{VERSION}",
         }
         version = versions.get(kind, "v1")

@@ -23,6 +23,7 @@ from tests.s3 import BUCKET, S3, free_ports
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "darwin-operator"
+SHARED = ("crds.enabled=false", "rbac.aggregate=false")  # the cluster's, of which tests have several releases
 RUN_SECONDS = 600  # for a run to end, on a machine that does something else besides
 Json = dict[str, Any]
 
@@ -41,9 +42,9 @@ class Operator:
         images = {"image": operator_image, "workerImage": worker_image}
         parts = {name: image.rpartition(":") for name, image in images.items()}
         settings = [f"{name}.repository={whole},{name}.tag={tag}" for name, (whole, _, tag) in parts.items()]
-        settings += [f"port={self.port}", f"watchNamespaces={{{self.namespace}}}", *values]
+        settings += [f"port={self.port}", f"watchNamespaces={{{self.namespace}}}", *SHARED, *values]
         flags = [part for setting in settings for part in ("--set", setting)]
-        program("helm", "upgrade", "--install", self.release, CHART, "--skip-crds", *flags, *self._there("120s"))
+        program("helm", "upgrade", "--install", self.release, CHART, *flags, *self._there("120s"))
 
     def uninstall(self) -> None:
         program("helm", "uninstall", self.release, *self._there("60s"))

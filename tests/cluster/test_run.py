@@ -12,6 +12,7 @@ from darwinmerge_operator.resource import GROUP
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import RUN_SECONDS, Operator, Run
 from tests.integration.conftest import World, darwin
+from tests.prometheus import Prometheus, scraping
 from tests.s3 import S3
 
 pytestmark = pytest.mark.cluster
@@ -29,10 +30,16 @@ class Story:
     log: str
     phases: list[str]  # one after the other
     jobs: dict[str, dict[str, Any]]  # that were ever there, by name
+    prometheus: Prometheus  # which scrapes the operator
 
 
 @pytest.fixture(scope="module")
-def story(kubernetes: Kubernetes, images: tuple[str, str], small_run: Callable[[str], Run]) -> Iterator[Story]:
+def story(
+    kubernetes: Kubernetes,
+    images: tuple[str, str],
+    small_run: Callable[[str], Run],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Story]:
     """The run, at its end."""
     run = small_run("undisturbed")
     operator = Operator(kubernetes, run.namespace)
@@ -47,10 +54,12 @@ def story(kubernetes: Kubernetes, images: tuple[str, str], small_run: Callable[[
         jobs.update({job["metadata"]["name"]: job for job in run.jobs()})
         return bool(run.condition("Complete") or run.condition("Failed"))
 
-    run.by_kubectl("apply")
-    until(look, RUN_SECONDS, 0.3)
-    yield Story(run, operator, operator.log(), phases, jobs)
-    run.delete()
+    with scraping(operator.port, tmp_path_factory.mktemp("prometheus")) as prometheus:
+        run.by_kubectl("apply")
+        until(look, RUN_SECONDS, 0.3)
+        yield Story(run, operator, operator.log(), phases, jobs, prometheus)
+    if not run.gone():
+        run.delete()
     operator.uninstall()
 
 
@@ -149,3 +158,50 @@ def test_steps_raised_and_parallelism_lowered_in_git_go_on_as_they_do_on_one_mac
     assert story.run.lasting() == longer.objects()
     lasting = {key for key in story.run.lasting() if not key.startswith("children/")}  # its card is written anew
     assert {key: known[key] for key in known if key in lasting}.items() <= story.run.stored().items()
+
+
+def test_prometheus_has_the_figures_of_the_run(story: Story) -> None:
+    status, ask = story.run.status(), story.prometheus
+    of = f'{{namespace="{story.run.namespace}",name="tiny"}}'
+    assert until(lambda: ask.value(f"darwin_merge_generation{of}") == 2)
+    assert ask.value(f"darwin_merge_best_fitness{of}") == status["best"]["score"]
+    parents = ask.query(f"sum by (parent) (darwin_merge_parent_fitness{of})")
+    assert {labels[0][1]: score for labels, score in parents.items()} == status["parents"]
+    assert ask.value(f"sum(darwin_merge_candidates_total{of})") == status["progress"]["candidates"] == 4
+    (phase,) = ask.query(f"darwin_merge_phase{of} == 1")
+    assert dict(phase) == {"namespace": story.run.namespace, "name": "tiny", "phase": "Complete"}
+    verdict = status["verdict"]["vsFather"]
+    shown = ask.query(f'sum by (stat) (darwin_merge_verdict{{against="father",{of[1:]})')
+    assert {labels[0][1]: value for labels, value in shown.items()} == {
+        stat: pytest.approx(verdict[stat]) for stat in ("difference", "low", "high", "p")
+    }
+    complete = ask.query(f'darwin_merge_condition{{type="Complete",{of[1:]}')
+    assert [dict(labels)["reason"] for labels in complete] == [status["verdict"]["label"]]
+
+
+def test_prometheus_has_the_figures_of_the_operator(story: Story) -> None:
+    ask = story.prometheus
+    stages = ask.query("sum by (stage) (darwin_operator_stage_duration_seconds_count)")
+    named = {labels[0][1]: count for labels, count in stages.items()}
+    ran = [job["metadata"]["labels"][f"{GROUP}/stage"] for job in story.jobs.values()]
+    assert all(named[stage] >= ran.count(stage) for stage in ran)
+    assert ask.value("sum(darwin_operator_reconcile_total)")
+    created = ask.value('darwin_operator_api_requests_total{verb="POST",resource="jobs",code="201"}')
+    assert created and created >= len(story.jobs)
+    assert ask.value('darwin_operator_watch_age_seconds{resource="darwinmerges"}') is not None
+
+
+def test_an_operator_that_starts_again_knows_the_figures_of_runs_that_have_ended(story: Story) -> None:
+    fitness = f'darwin_merge_fitness{{stat="mean",namespace="{story.run.namespace}"}}'
+    before = story.prometheus.value(fitness)
+    story.operator.scale(0)
+    assert until(lambda: story.prometheus.value(fitness) is None)
+    story.operator.scale(1)
+    assert until(lambda: story.prometheus.value(fitness) == before)
+
+
+def test_what_is_deleted_is_shown_no_more(story: Story) -> None:
+    shown = f'darwin_merge_info{{namespace="{story.run.namespace}"}}'
+    assert story.prometheus.value(shown) == 1
+    story.run.delete()
+    assert until(lambda: story.prometheus.value(shown) is None)

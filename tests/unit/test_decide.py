@@ -11,7 +11,7 @@ from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment, Limits
 from darwinmerge.pipeline.orders import Message, Order, encode
 from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, TaskId
-from darwinmerge_operator.decide import MAX_DISRUPTIONS, Decision, Policy, Seen, decide
+from darwinmerge_operator.decide import MAX_DISRUPTIONS, TURN_SECONDS, Decision, Policy, Seen, decide
 from darwinmerge_operator.ending import Ending
 from darwinmerge_operator.job import Start
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
@@ -297,6 +297,49 @@ def test_a_job_that_kueue_holds_is_not_stalled() -> None:
     jobs.jobs = tuple(job.model_copy(update={"suspended": True}) for job in jobs.jobs)
     jobs.now += HOUR
     assert jobs.step().halts == ()
+
+
+def test_in_a_queue_the_next_job_comes_only_when_others_have_had_their_turn() -> None:
+    """Kueue would put it before those that wait."""
+    jobs = Run(experiment(), Policy(parallelism=2, queued=True))
+    started = jobs.step().start
+    jobs.finish(World(), started)
+    jobs.jobs = tuple(job.model_copy(update={"completed_at": jobs.now}) for job in jobs.jobs)
+    found = jobs.step()
+    assert (found.start, found.remove, found.again_in) == ((), (), TURN_SECONDS)
+    jobs.now += TURN_SECONDS
+    found = jobs.step()
+    assert len(found.start) == 2
+    assert found.remove == (job_of(started[0], 0).name,)
+
+
+def test_a_job_whose_pod_has_told_everything_keeps_its_place_until_it_is_complete() -> None:
+    jobs = Run(experiment(), Policy(parallelism=2, queued=True))
+    jobs.finish(World(), jobs.step().start)
+    jobs.jobs = tuple(job.model_copy(update={"complete": False}) for job in jobs.jobs)
+    found = jobs.step()
+    assert (found.start, found.remove, found.again_in) == ((), (), TURN_SECONDS)
+
+
+def test_each_job_that_has_ended_in_a_queue_keeps_its_place_for_a_moment() -> None:
+    jobs = Run(experiment(), Policy(parallelism=2, queued=True))
+    jobs.finish(World(), jobs.step().start)
+    first, second = jobs.step().start  # parents and rows
+    jobs.finish(World(), [first])
+    ended = {job_of(first, 0).name: jobs.now}
+    jobs.jobs = tuple(job.model_copy(update={"completed_at": ended.get(job.name, 0.0)}) for job in jobs.jobs)
+    assert jobs.step().start == ()
+    assert job_of(second, 0).name in {job.name for job in jobs.jobs}
+
+
+def test_what_a_queue_takes_away_is_no_disruption_however_often() -> None:
+    jobs = Run(experiment())
+    jobs.step()
+    for pod in range(2 * MAX_DISRUPTIONS):
+        gone = SeenPod(name="p", uid=str(pod), leaving=True, preempted=True)
+        jobs.jobs = tuple(job.model_copy(update={"suspended": True, "pods": (gone,)}) for job in jobs.jobs)
+        assert jobs.step().halts == ()
+    assert jobs.ledger.disrupted == {}
 
 
 def test_disruptions_are_forgiven_up_to_a_cap_even_of_pods_that_are_long_gone() -> None:

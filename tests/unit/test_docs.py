@@ -1,4 +1,5 @@
-"""What the documentation tells people to type exists: each `darwin` command parses, each `make` target is there."""
+"""What the documentation tells people to type exists: each `darwin` and `kubectl darwin` command parses, each `make`
+target is there."""
 
 import re
 import shlex
@@ -9,9 +10,12 @@ import click
 import pytest
 
 from darwinmerge.cli.main import cli
+from kubectl_darwin.main import COMMANDS
+from kubectl_darwin.main import cli as plugin
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [name for names in COMMANDS.values() for name in names]
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -35,8 +39,8 @@ def told(program: str) -> list[list[str]]:
     return [words[1:] for page in PAGES for words in commands(page.read_text()) if words and words[0] == program]
 
 
-def parse(words: list[str]) -> None:
-    """Parse the arguments of `darwin` as it does, and do nothing.
+def parse(words: list[str], cli: click.Group = cli) -> None:
+    """Parse the arguments of `darwin`, or of the plugin, as it does, and do nothing.
 
     Raises:
         click.ClickException: it would refuse them.
@@ -51,6 +55,16 @@ def parse(words: list[str]) -> None:
 @pytest.mark.parametrize("words", told("darwin"), ids=" ".join)
 def test_a_darwin_command_of_the_docs_parses(words: list[str]) -> None:
     parse(words)
+
+
+@pytest.mark.parametrize("words", [words[1:] for words in told("kubectl") if words[:1] == ["darwin"]], ids=" ".join)
+def test_a_plugin_command_of_the_docs_parses(words: list[str]) -> None:
+    parse(words, plugin)
+
+
+def test_the_plugins_page_has_each_command_once_in_their_order() -> None:
+    listed = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "docs" / "kubectl.md").read_text(), re.MULTILINE)
+    assert listed[: len(NAMES)] == NAMES
 
 
 @pytest.mark.parametrize("words", told("make"), ids=" ".join)

@@ -19,11 +19,10 @@ PAGE = (OPERATIONS / "troubleshooting.md").read_text()
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 
 
-@pytest.mark.parametrize(("condition", "reasons"), REASONS.items(), ids=REASONS)
-def test_troubleshooting_has_every_reason_of_a_condition_and_no_other(
-    condition: ConditionType, reasons: tuple[str, ...]
-) -> None:
-    assert sorted(re.findall(r"^\| `(\w+)` \|", SECTIONS[condition], re.MULTILINE)) == sorted(reasons)
+@pytest.mark.parametrize("condition", REASONS)
+def test_troubleshooting_has_every_reason_of_a_condition_and_no_other(condition: ConditionType) -> None:
+    told = re.findall(r"^\| `(\w+)` \|", SECTIONS[condition], re.MULTILINE)
+    assert sorted(told) == sorted(REASONS[condition])
 
 
 @pytest.mark.parametrize(("parameters", "model"), [(9e9, "9 B"), (70e9, "70 B")])

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from darwinmerge_operator.health import DEAD_SECONDS, LAG_SECONDS, Health, serve
 from darwinmerge_operator.main import operator
+from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.reconcile import merge_patch
 from tests.s3 import free_ports
 
@@ -39,7 +40,7 @@ class Loops:
 @pytest.fixture
 def loops() -> Iterator[Loops]:
     found = Loops()
-    server = serve(Health(lambda: found.lag, lambda: found.now), found.port)
+    server = serve(Health(lambda: found.lag, lambda: found.now), Metrics("1.2.3").registry, found.port)
     yield found
     server.shutdown()
 
@@ -47,6 +48,11 @@ def loops() -> Iterator[Loops]:
 def test_an_operator_whose_loops_turn_is_healthy(loops: Loops) -> None:
     assert loops.ask() == (200, "ok\n")
     assert loops.ask("/")[0] == 404
+
+
+def test_metrics_are_told_at_the_same_port(loops: Loops) -> None:
+    code, text = loops.ask("/metrics")
+    assert (code, 'darwin_operator_build_info{version="1.2.3"} 1.0' in text) == (200, True)
 
 
 def test_work_that_waits_for_too_long_is_no_health(loops: Loops) -> None:

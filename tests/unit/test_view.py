@@ -215,6 +215,47 @@ def test_jobs_that_kueue_holds_for_a_while_are_queued() -> None:
     assert (looks.says("Suspended"), looks.status.phase) == (("False", "Resumed"), "MRI")
 
 
+def queued(**more: Any) -> Looks:
+    """A run that is told to be queued."""
+    looks = at_mri()
+    looks.with_jobs(suspended=True)
+    looks.now += 10
+    looks.with_jobs(**more)
+    looks.step()
+    return looks
+
+
+def test_why_it_is_queued_is_told_in_kueues_words_where_they_are_known() -> None:
+    told, untold = (queued(queue=words).condition("Suspended") for words in ("no such queue", None))
+    assert told and told.message == "no such queue"
+    assert untold and "spec.cluster.queueName" in untold.message
+
+
+def test_a_job_that_kueue_is_about_to_let_go_is_not_queued() -> None:
+    assert queued(queue="").says("Suspended") is None
+
+
+def test_a_job_whose_turn_comes_as_another_ends_is_not_queued() -> None:
+    looks = Looks(experiment())
+    looks.until(WIDE, "score")
+    first, *others = (job for job in looks.jobs if not job.finished)
+    looks.jobs = (first, *(job.model_copy(update={"suspended": True}) for job in others))
+    looks.now += 60
+    looks.end(first, failed(ExitCode.INTERRUPTED), failed=True)
+    looks.step()
+    assert looks.says("Suspended") is None
+
+
+def test_a_queued_run_stays_queued_while_its_jobs_are_made_anew() -> None:
+    looks = queued()
+    looks.generation += 1
+    assert looks.step().start
+    assert looks.says("Suspended") == ("True", "Queued")
+    looks.with_jobs(suspended=True)
+    looks.step()
+    assert looks.says("Suspended") == ("True", "Queued")
+
+
 def test_a_run_of_which_one_job_runs_is_not_queued() -> None:
     looks = Looks(experiment())
     looks.until(WIDE, "score")

@@ -17,10 +17,30 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* An image's reference; of a list: the image's values, the tag of last resort. */}}
+{{/* An image's reference; of a list: the image's values, the tag of last resort, the registry. */}}
 {{- define "darwin.image" -}}
 {{- $image := first . -}}
-{{- $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default (last .) }}{{ end -}}
+{{- with last . }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default (index . 1) }}{{ end -}}
+{{- end }}
+
+{{/* The operator's ServiceAccount. */}}
+{{- define "darwin.account" -}}
+{{- .Values.serviceAccount.name | default (include "darwin.name" .) -}}
+{{- end }}
+
+{{/* Pod Security's `restricted`. */}}
+{{- define "darwin.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "darwin.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
 {{- end }}
 
 {{/*
@@ -46,4 +66,9 @@ kopf's). No Secrets: workers get theirs from the kubelet.
 - apiGroups: [""]
   resources: [events] # those of a run are told; those of its Jobs say why a Pod can't be created
   verbs: [create, list]
+{{- if .Values.kueue.enabled }}
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads] # say why Kueue holds a Job
+  verbs: [list]
+{{- end }}
 {{- end }}

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -17,7 +17,8 @@ import click
 from darwinmerge import __version__
 from darwinmerge.errors import DarwinError, ExitCode
 
-COMMANDS = {  # by what they are about; each the function of its name in the module of its name
+Topics = Mapping[str, Sequence[str]]  # names of commands, by what they are about
+COMMANDS: Topics = {
     "An experiment": ("init", "validate", "run", "resume"),
     "Its runs": ("ls", "show", "report", "gc"),
     "Models, by hand": ("mri", "merge", "health", "verify"),
@@ -63,13 +64,18 @@ def _to_a_reader() -> Iterator[None]:
 class Lazy(click.Group):
     """A group that imports the one subcommand it is asked for: a third of the start-up of `darwin mri`."""
 
+    def __init__(self, *arguments: Any, package: str, topics: Topics, **more: Any) -> None:
+        """A group of the commands in `topics`, each the function of its name in the module of its name in `package`."""
+        super().__init__(*arguments, **more)
+        self._package, self._topics = package, topics
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Subcommands in the order of their use."""
-        return [name for names in COMMANDS.values() for name in names]
+        return [name for names in self._topics.values() for name in names]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Subcommands under what they are about, a sentence each."""
-        for title, names in COMMANDS.items():
+        for title, names in self._topics.items():
             with formatter.section(title):
                 commands = [(name, self.get_command(ctx, name)) for name in names]
                 formatter.write_dl([(name, command.get_short_help_str(150)) for name, command in commands if command])
@@ -88,11 +94,17 @@ class Lazy(click.Group):
         """The subcommand `cmd_name`, or None."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = getattr(import_module(f"darwinmerge.cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(import_module(f"{self._package}.{cmd_name}"), cmd_name)
         return command
 
 
-@click.group(cls=Lazy, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Lazy,
+    package="darwinmerge.cli",
+    topics=COMMANDS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="darwin")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -104,9 +116,14 @@ def cli(debug: bool) -> None:
     """
 
 
-@_to_a_reader()
 def main() -> None:
-    """Run the command line, and turn errors into lines and exit codes.
+    """Run `darwin`."""
+    run(cli, "darwin")
+
+
+@_to_a_reader()
+def run(group: click.Group, name: str) -> None:
+    """Run a command line, and turn errors into lines and exit codes.
 
     SIGTERM ends every command as interrupted, from the first moment on: a container's first process ignores a signal
     that it has no handler for. Commands that can stop in a better way install their own.
@@ -114,7 +131,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.INTERRUPTED))
     debug = "--debug" in sys.argv
     try:
-        sys.exit(cli.main(standalone_mode=False))
+        sys.exit(group.main(prog_name=name, standalone_mode=False))
     except click.exceptions.Abort:
         sys.exit(ExitCode.INTERRUPTED)
     except click.ClickException as error:

@@ -1,6 +1,6 @@
 """`darwin show`: one run as it is now, finished or not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -46,7 +46,7 @@ def show(experiment: Experiment, recent: int, as_json: bool, debug: bool) -> Non
     out = console()
     out.print(_head(found))
     if shown := found.candidates[max(0, len(found.candidates) - recent) :]:
-        out.print(_candidates(shown))
+        out.print(candidates(shown))
     if found.outcome:
         from darwinmerge.report.summary import build
         from darwinmerge.report.table import render
@@ -55,14 +55,22 @@ def show(experiment: Experiment, recent: int, as_json: bool, debug: bool) -> Non
 
 
 def _head(found: State) -> Text:
-    far, best = found.progress, found.best
-    stage = f"{found.outcome.reason} {found.outcome.message}".strip() if found.outcome else far.stage
+    stage = f"{found.outcome.reason} {found.outcome.message}".strip() if found.outcome else found.progress.stage
     lines = [
         f"{found.name}: {found.state}: {stage}",
         f"  store       {found.store}",
+        f"  last result {when(found.updated)}",
+        *figures(found),
+    ]
+    return Text("\n".join(lines))
+
+
+def figures(found: State) -> list[str]:
+    """How far a run is, how good its models are, and where its child lies, a line each."""
+    far, best = found.progress, found.best
+    lines = [
         f"  generation  {far.step} of {far.steps}; {far.candidates} of {far.candidates_total} candidates, "
         f"{far.rejected} rejected; {far.questions:,} of {far.questions_total:,} questions",
-        f"  last result {when(found.updated)}",
     ]
     if far.parents:
         names = {"father": "Father", "mother": "Mother", "linear": "average"}
@@ -76,17 +84,25 @@ def _head(found: State) -> Text:
         lines.append(f"              {genes}")
     if found.child:
         lines.append(f"  child       {found.child}")
-    return Text("\n".join(lines))
+    return lines
 
 
-def _candidates(shown: Sequence[Scored]) -> Table:
-    table = Table(title="candidates, the last ones", title_justify="left", box=HORIZONTALS)
-    for name in ("generation", "candidate", "score", *GENES):
+def candidates(
+    shown: Sequence[Scored],
+    title: str = "candidates, the last ones",
+    took: Mapping[tuple[int, int], float] | None = None,
+) -> Table:
+    """Candidates as a table, a line each; with the seconds that each took, by generation and index, if given."""
+    table = Table(title=title, title_justify="left", box=HORIZONTALS)
+    for name in ("generation", "candidate", "score", *GENES, *(["seconds"] if took is not None else [])):
         table.add_column(name, justify="right")
     for scored in shown:
-        genes = (f"{value:.3f}" for value in scored.candidate.genome.values())
+        at = scored.candidate
+        genes = (f"{value:.3f}" for value in at.genome.values())
         score = escape(scored.rejected) or f"{scored.score:.3f}"
-        table.add_row(str(scored.candidate.generation), f"{scored.candidate.index + 1}", score, *genes)
+        seconds = (took or {}).get((at.generation, at.index))
+        last = [] if took is None else ["" if seconds is None else f"{seconds:.1f}"]
+        table.add_row(str(at.generation), f"{at.index + 1}", score, *genes, *last)
     return table
 
 

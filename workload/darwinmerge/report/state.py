@@ -48,17 +48,23 @@ class State(Frozen):
 
 
 def look(experiment: Experiment, results: Results, store: Store) -> State:
-    """The state that the results of a run lead to.
+    """The state of a run, its results read from its store.
 
     Raises:
         BadInput: something in the store is damaged.
     """
+    last = max((cost.finished for cost in costs_of(store)), default=None)
+    return state_of(experiment, results, store.uri, last)
+
+
+def state_of(experiment: Experiment, results: Results, store: str, updated: float | None = None) -> State:
+    """The state that results lead to, of a run whose store is at `store`; pure."""
     seen = walk(experiment, results)
     candidates = _candidates(seen)
     best = seen.winner or next(iter(ranked(seen.generations)), None)
     return State(
         name=experiment.name,
-        store=store.uri,
+        store=store,
         state=seen.outcome.kind if seen.outcome else "Unfinished",
         outcome=seen.outcome,
         progress=progress_of(experiment, seen),
@@ -66,7 +72,7 @@ def look(experiment: Experiment, results: Results, store: Store) -> State:
         best=next((scored for scored in candidates if best and scored.recipe == best.recipe), None),
         verdict=seen.verdict,
         child=child_place(experiment, seen, store),
-        updated=max((cost.finished for cost in costs_of(store)), default=None),
+        updated=updated,
     )
 
 
@@ -82,11 +88,11 @@ def _candidates(seen: Walk) -> tuple[Scored, ...]:
     return tuple(found)
 
 
-def child_place(experiment: Experiment, seen: Walk, store: Store) -> str:
+def child_place(experiment: Experiment, seen: Walk, store: str) -> str:
     """Where the child lies: where it was published, else in the store; nothing where none is written yet."""
     if not seen.export:
         return ""
-    inside = f"{store.uri}/{layout.child(seen.export.recipe)}".rstrip("/")
+    inside = f"{store}/{layout.child(seen.export.recipe)}".rstrip("/")
     place = experiment.where.output if seen.published and experiment.where.output else inside
     return str(file_path(place) or place)
 

@@ -201,7 +201,7 @@ def _child(experiment: Experiment, seen: Walk, store: Store) -> ChildFolder | No
     record = fetch_model(store, layout.child(seen.export.recipe) + layout.CHILD_RECORD, Record)
     files = record.files
     return ChildFolder(
-        path=child_place(experiment, seen, store),
+        path=child_place(experiment, seen, store.uri),
         files=files,
         sha256=next(iter(files.values())) if len(files) == 1 else seen.export.weights,
         recipe=seen.export.recipe,
