@@ -11,11 +11,12 @@ import yaml
 from tests.argocd import HEALTH
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import Operator, Run
-from tests.cluster.test_run import AS_FLUX
 from tests.clustered import edited
 from tests.unit.test_gitops import GITOPS
 
 pytestmark = pytest.mark.cluster
+
+AS_FLUX = ("--server-side", "--force-conflicts", "--field-manager=kustomize-controller")  # Argo CD does it if asked to
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,7 @@ def _operator(kubernetes: Kubernetes, merges: Any, furnished: str, images: tuple
     operator.uninstall()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_operator")
 @pytest.mark.parametrize("flags", [(), AS_FLUX], ids=["client-side", "server-side"])
 def test_suspend_in_git_gives_everything_back_and_the_run_goes_on_without_it(

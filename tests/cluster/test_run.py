@@ -17,9 +17,6 @@ from tests.s3 import S3
 
 pytestmark = pytest.mark.cluster
 
-AS_FLUX = ("--server-side", "--force-conflicts", "--field-manager=kustomize-controller")  # Argo CD does it if asked to
-SMALL = ("report", "recall")  # Jobs that don't count
-
 
 @dataclass(frozen=True)
 class Story:
@@ -55,7 +52,7 @@ def story(
         return bool(run.condition("Complete") or run.condition("Failed"))
 
     with scraping(operator.port, tmp_path_factory.mktemp("prometheus")) as prometheus:
-        run.by_kubectl("apply")
+        run.apply()
         until(look, RUN_SECONDS, 0.3)
         yield Story(run, operator, operator.log(), phases, jobs, prometheus)
     if not run.gone():
@@ -127,13 +124,7 @@ def test_no_secret_is_told(story: Story, parents_in_s3: S3) -> None:
     assert not any(secret in one for one in told)
 
 
-@pytest.mark.parametrize("flags", [(), AS_FLUX], ids=["client-side", "server-side"])
-def test_nothing_of_it_differs_from_what_was_applied(story: Story, flags: tuple[str, ...]) -> None:
-    assert story.run.found()["spec"] == story.run.document["spec"]
-    story.run.by_kubectl("diff", *flags)
-
-
-def test_steps_raised_and_parallelism_lowered_in_git_go_on_as_they_do_on_one_machine(
+def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machine(
     story: Story, on_one_machine: World, tmp_path: Path
 ) -> None:
     known = story.run.stored()
@@ -143,17 +134,9 @@ def test_steps_raised_and_parallelism_lowered_in_git_go_on_as_they_do_on_one_mac
     here = darwin("run", longer.manifest)
     assert here.returncode == 0, here.stderr
 
-    at_once: list[int] = []
-
-    def complete() -> bool:
-        jobs = [job for job in story.run.jobs() if job["metadata"]["labels"][f"{GROUP}/stage"] not in SMALL]
-        at_once.append(len([job for job in jobs if not job["status"].get("conditions")]))
-        return bool(story.run.condition("Complete"))
-
-    story.run.by_kubectl("apply", *AS_FLUX, evolution__steps=2, cluster__parallelism=1)
+    story.run.patch({"evolution": {"steps": 2}})
     until(lambda: not story.run.condition("Complete"))
-    until(complete, RUN_SECONDS, 0.3)
-    assert max(at_once) == 1
+    story.run.wait("Complete")
     assert story.run.status()["progress"]["step"] == 2
     assert story.run.lasting() == longer.objects()
     lasting = {key for key in story.run.lasting() if not key.startswith("children/")}  # its card is written anew
