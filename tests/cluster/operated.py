@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from darwinmerge.store.s3 import INTERNAL
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.resource import KIND
 from tests.cluster.conftest import Kubernetes, program, until
+from tests.clustered import edited
 from tests.integration.conftest import TIMES_AND_PLACES, World
 from tests.s3 import BUCKET, S3, free_ports
 
@@ -99,6 +101,14 @@ class Run:
     def apply(self) -> None:
         """As `kubectl apply` of the manifest would first do."""
         self.kubernetes.of(KIND).create(self.document, self.namespace)
+
+    def by_kubectl(self, verb: str, *flags: str, **spec: Any) -> None:
+        """`kubectl apply` the manifest with another `spec`, as from git; or `diff` it, which mustn't find anything."""
+        document = edited(self.document, {("spec", *name.split("__")): value for name, value in spec.items()})
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump(document, file)
+            file.flush()
+            program("kubectl", verb, *flags, "--namespace", self.namespace, "--filename", file.name)
 
     def patch(self, spec: Json | None = None, annotations: Mapping[str, str] | None = None) -> None:
         """Change the spec, or the annotations."""
