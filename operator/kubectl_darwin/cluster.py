@@ -4,11 +4,13 @@ The operator's `Api` names its requests so that its Role can be read off; the fe
 docs/kubectl.md lists the rights that they take.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from kubernetes import client, config
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
@@ -67,6 +69,8 @@ class Cluster(Api):
         configuration.retries = False  # a person sees the error, and may ask again
         connection = client.ApiClient(configuration)
         connection.user_agent = f"{MANAGER}/{__version__}"
+        for header, value in _impersonated(file, chosen.get("context", {}).get("user", "")).items():
+            connection.set_default_header(header, value)
         return cls(connection, namespace or chosen.get("context", {}).get("namespace") or "default")
 
     def named(self, name: str) -> Object:
@@ -166,6 +170,19 @@ def _clear() -> Iterator[None]:
         raise Unreachable(str(error)) from None
     except (HTTPError, ConfigException, OSError) as error:
         raise Unreachable(f"the API server doesn't answer: {error}; see kubectl cluster-info") from None
+
+
+def _impersonated(file: str | None, user: str) -> dict[str, str]:
+    """Who a kubeconfig's user asks to be; the Python client passes over it, and would act with more rights."""
+    for path in (file or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")).split(os.pathsep):
+        if path and Path(path).is_file():
+            users = (yaml.safe_load(Path(path).read_text()) or {}).get("users") or []
+            found: dict[str, Any] = next((one.get("user") or {} for one in users if one["name"] == user), {})
+            if found.get("as-groups"):
+                raise BadConfiguration(f"kubeconfig {path}: as-groups of {user} can't be honoured; use another context")
+            if found.get("as"):
+                return {"Impersonate-User": str(found["as"])}
+    return {}
 
 
 def _place(metadata: Mapping[str, Any]) -> str:

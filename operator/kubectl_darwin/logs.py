@@ -35,7 +35,7 @@ EPILOG = """
 \b
 Examples:
   kubectl darwin logs my-merge                        of all its Pods
-  kubectl darwin logs my-merge -f | jq -c '{stage, generation, candidate, event, done, total}'
+  kubectl darwin logs my-merge -f | jq -cR 'fromjson? | {stage, generation, candidate, event, done, total}'
   kubectl darwin logs my-merge --stage mri            of one stage; of Pods that are gone, from the store
   kubectl darwin logs my-merge --candidate 3/2        generation 3, candidate 2, as history counts them
 """
@@ -53,7 +53,8 @@ Examples:
 def logs(cluster: Cluster, name: str, stage: str, candidate: str, follow: bool, tail: int | None) -> None:
     """Print logs of a run: of its Pods while they exist, else from its store, with S3 credentials of your own.
 
-    Each line is JSON, and says which stage and candidate it is about. Where they are from is said on stderr.
+    A worker's lines are JSON, and say which stage and candidate (there counted from 0) they are about; a Pod's log has
+    what libraries print besides. Where lines are from is said on stderr.
     """
     run = cluster.named(name)
     task = _task(candidate, resource_of(run), ledger_of(cluster, run)) if candidate else ""
