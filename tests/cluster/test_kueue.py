@@ -22,7 +22,7 @@ from tests.cluster.queues import GPU, MERGE, Queue, queued, with_name
 from tests.cluster.test_faults import APART
 from tests.integration.conftest import World
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 PATIENCE = 9  # pendingDeadlineSeconds: less than a run waits before it is told to be queued
 
