@@ -28,12 +28,8 @@ class Health:
     async def beat(self) -> None:
         """Show that the event loop turns, for as long as it does."""
         while True:
-            self.turn()
+            self._beat = self._clock()
             await asyncio.sleep(BEAT_SECONDS)
-
-    def turn(self) -> None:
-        """The event loop turns; or it waits on purpose, to be begun anew."""
-        self._beat = self._clock()
 
     def trouble(self) -> str:
         """What is wrong; empty: nothing is."""

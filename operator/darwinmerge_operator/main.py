@@ -10,10 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import click
 import kopf
 from kubernetes import client, config
@@ -27,7 +25,6 @@ from darwinmerge_operator.health import Health, serve
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.news import News, NoDiffs, NoProgress
-from darwinmerge_operator.patience import Backoffs, Pace
 from darwinmerge_operator.reconcile import RETRY, Key, Reconciler
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
@@ -74,7 +71,7 @@ def operator(
 
     Every option can be given by environment: DARWIN_OPERATOR_WORKER_IMAGE, DARWIN_OPERATOR_NAMESPACE and so on.
     """
-    _stop_when_told()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # kopf's own takes over; a first process has none by itself
     _log_to_stderr(log_format, log_level)
     try:
         config.load_config()
@@ -85,14 +82,10 @@ def operator(
     connection = client.ApiClient(configuration)
     connection.user_agent = f"darwin-operator/{__version__}"
     metrics = Metrics(__version__)
-
-    def asked(verb: str, resource: str, code: str) -> None:
-        metrics.asked(verb, resource, code)
-        queue.stir()
-
-    api, remembered = Api(connection, asked), Remembered()
-    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered, metrics))
+    api = Api(connection, metrics.asked)
     _require_resource(api)
+    remembered = Remembered()
+    queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered, metrics))
     metrics.watch_queue(queue.depth, queue.lag)
     health = Health(queue.lag)
     server = serve(health, metrics.registry, port)
@@ -100,22 +93,13 @@ def operator(
     for worker in workers:
         worker.start()
     log.info("darwin-operator %s serves %s", __version__, ", ".join(namespace) or "all namespaces")
-    for seconds in Backoffs():
-        try:
-            kopf.run(
-                registry=handlers(queue, health, remembered, metrics),
-                settings=settings(),
-                standalone=True,
-                clusterwide=not namespace,
-                namespaces=namespace,
-            )
-            break
-        except Exception as error:  # of a watch: kopf ends at an answer that it doesn't know, such as 410
-            log.warning("nothing is watched, again in %.0f s: %s", seconds, error)
-            _stop_when_told()
-            health.turn()
-            time.sleep(seconds)
-            _require_resource(api, health.turn)
+    kopf.run(
+        registry=handlers(queue, health, remembered, metrics),
+        settings=settings(),
+        standalone=True,
+        clusterwide=not namespace,
+        namespaces=namespace,
+    )
     queue.close()
     deadline = time.monotonic() + STOP_SECONDS
     for worker in workers:
@@ -123,15 +107,9 @@ def operator(
     server.shutdown()
 
 
-def _stop_when_told() -> None:
-    """End on SIGTERM where kopf, whose own handler is another, doesn't run; a first process has none by itself."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-
-
-def _require_resource(api: Api, turn: Callable[[], None] = lambda: None) -> None:
-    """Wait for the API server; but not for a CRD, since kopf would never notice one. `turn` shows that we wait."""
+def _require_resource(api: Api) -> None:
+    """Wait for the API server; but not for a CRD, since kopf would never notice one."""
     while True:
-        turn()
         try:
             return api.require_resource()
         except Gone as error:
@@ -154,7 +132,6 @@ def settings() -> kopf.OperatorSettings:
     found.watching.connect_timeout = 10
     found.networking.request_timeout = 60
     found.networking.connect_timeout = 10
-    found.networking.error_backoffs = Backoffs()
     found.persistence.diffbase_storage = NoDiffs()
     found.persistence.progress_storage = NoProgress()
     for kind in (("batch", "v1", "jobs"), ("", "v1", "pods")):
@@ -164,17 +141,12 @@ def settings() -> kopf.OperatorSettings:
 
 def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metrics: Metrics) -> kopf.OperatorRegistry:
     """What kopf calls: nothing is done there but to say which run to look at, and how soon."""
-    registry, news, pace = kopf.OperatorRegistry(), News(), Pace()
+    registry, news = kopf.OperatorRegistry(), News()
     known: dict[Key, tuple[Any, ...]] = {}
 
     @kopf.on.login(registry=registry)
-    async def login(**call: Any) -> Any:
-        found = kopf.login_via_client(**call)  # the same cluster as our own requests
-        if found is None:
-            return None
-        connector = aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context())
-        session = aiohttp.ClientSession(connector=connector, headers=found.as_http_headers(), middlewares=[pace])
-        return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
+    def login(**call: Any) -> Any:
+        return kopf.login_via_client(**call)  # the same cluster as our own requests
 
     @kopf.on.startup(registry=registry)
     async def beat(**_: Any) -> None:
