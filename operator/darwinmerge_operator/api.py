@@ -6,12 +6,15 @@ client would be a hundred times the code for the same JSON.
 
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubernetes import client
 
 from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.patience import PAUSE_SECONDS
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 
 TIMEOUT = (5, 30)  # seconds to connect, and to answer
@@ -36,12 +39,22 @@ class Refused(Exception):
     """The API server doesn't take it, in its own words; or one of its webhooks is away, and it may not do without."""
 
 
+class Busy(ConnectionError):
+    """The API server has asked for a pause, which isn't over."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        """`seconds` are left of it."""
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class Api:
     """Requests to one API server."""
 
     def __init__(self, connection: client.ApiClient, told: Callable[[str, str, str], None] | None = None) -> None:
         """Requests over `connection`; `told` is told of each: its verb, its resource, and its answer's code."""
         self._connection, self._told = connection, told or (lambda verb, resource, code: None)
+        self._pause = _Pause()
 
     def require_resource(self) -> None:
         """Make sure that the cluster knows our resource; everybody who is somebody may ask that.
@@ -132,16 +145,42 @@ class Api:
             body=body,
             auth_settings=["BearerToken"],
         )
+        self._pause.over()
         code = "none"  # no answer came
         try:
             answer = self._connection.call_api(*request, _request_timeout=TIMEOUT)
             text, code = answer.read(), str(answer.status)
         finally:
             self._told(method, _resource(path), code)
+        if answer.status in (429, 503):
+            self._pause.asked(answer.headers.get("Retry-After"))
         if not 200 <= answer.status <= 299:
             raise named(answer.status, text)
         found: Object = json.loads(text)
         return found
+
+
+class _Pause:
+    """A pause that an overloaded API server asks for; it holds for all runs, since to the server we are one client."""
+
+    def __init__(self) -> None:
+        self._lock, self._until = threading.Lock(), 0.0
+
+    def over(self) -> None:
+        """Make sure that it is.
+
+        Raises:
+            Busy: it isn't.
+        """
+        with self._lock:
+            if (left := self._until - time.monotonic()) > 0:
+                raise Busy(f"the API server has asked for a pause, of which {left:.1f} s are left", left)
+
+    def asked(self, seconds: str | None) -> None:
+        """The server asks for so many seconds."""
+        if seconds and seconds.isdigit():
+            with self._lock:
+                self._until = max(self._until, time.monotonic() + min(float(seconds), PAUSE_SECONDS))
 
 
 def _resource(path: str) -> str:

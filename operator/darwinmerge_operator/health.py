@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 LAG_SECONDS = 180.0  # for which a due run may wait, or one look at it last
+WATCH_SECONDS = 600.0  # within which a watch is begun anew: the server ends each after four minutes
 BEAT_SECONDS, DEAD_SECONDS = 1.0, 60.0  # of the event loop that watches
 
 
@@ -23,13 +24,21 @@ class Health:
     def __init__(self, lag: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
         """`lag` gives the seconds for which the longest-waiting work has waited."""
         self._lag, self._clock = lag, clock
-        self._beat = clock()
+        self._beat = self._watch = clock()
 
     async def beat(self) -> None:
         """Show that the event loop turns, for as long as it does."""
         while True:
-            self._beat = self._clock()
+            self.turn()
             await asyncio.sleep(BEAT_SECONDS)
+
+    def turn(self) -> None:
+        """The event loop turns; or it waits on purpose, to be begun anew."""
+        self._beat = self._clock()
+
+    def watched(self) -> None:
+        """A watch is begun, or tried."""
+        self._watch = self._clock()
 
     def trouble(self) -> str:
         """What is wrong; empty: nothing is."""
@@ -38,6 +47,8 @@ class Health:
             return f"a run has waited for {lag:.0f} s to be reconciled"
         if silence > DEAD_SECONDS:
             return f"the event loop that watches has stood still for {silence:.0f} s"
+        if (blind := self._clock() - self._watch) > WATCH_SECONDS:
+            return f"no watch has been begun for {blind:.0f} s"
         return ""
 
 

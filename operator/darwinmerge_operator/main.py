@@ -10,8 +10,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import click
 import kopf
 from kubernetes import client, config
@@ -25,6 +27,7 @@ from darwinmerge_operator.health import Health, serve
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.news import News, NoDiffs, NoProgress
+from darwinmerge_operator.patience import Backoffs, Pace
 from darwinmerge_operator.reconcile import RETRY, Key, Reconciler
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
@@ -71,7 +74,7 @@ def operator(
 
     Every option can be given by environment: DARWIN_OPERATOR_WORKER_IMAGE, DARWIN_OPERATOR_NAMESPACE and so on.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # kopf's own takes over; a first process has none by itself
+    _stop_when_told()
     _log_to_stderr(log_format, log_level)
     try:
         config.load_config()
@@ -82,10 +85,14 @@ def operator(
     connection = client.ApiClient(configuration)
     connection.user_agent = f"darwin-operator/{__version__}"
     metrics = Metrics(__version__)
-    api = Api(connection, metrics.asked)
-    _require_resource(api)
-    remembered = Remembered()
+
+    def asked(verb: str, resource: str, code: str) -> None:
+        metrics.asked(verb, resource, code)
+        queue.stir()
+
+    api, remembered = Api(connection, asked), Remembered()
     queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered, metrics))
+    _require_resource(api)
     metrics.watch_queue(queue.depth, queue.lag)
     health = Health(queue.lag)
     server = serve(health, metrics.registry, port)
@@ -93,13 +100,22 @@ def operator(
     for worker in workers:
         worker.start()
     log.info("darwin-operator %s serves %s", __version__, ", ".join(namespace) or "all namespaces")
-    kopf.run(
-        registry=handlers(queue, health, remembered, metrics),
-        settings=settings(),
-        standalone=True,
-        clusterwide=not namespace,
-        namespaces=namespace,
-    )
+    for seconds in Backoffs():
+        try:
+            kopf.run(
+                registry=handlers(queue, health, remembered, metrics),
+                settings=settings(),
+                standalone=True,
+                clusterwide=not namespace,
+                namespaces=namespace,
+            )
+            break
+        except Exception as error:  # of a watch: kopf ends at an answer that it doesn't know, such as 410
+            log.warning("nothing is watched, again in %.0f s: %s", seconds, error)
+            _stop_when_told()
+            health.turn()
+            time.sleep(seconds)
+            _require_resource(api, health.turn)
     queue.close()
     deadline = time.monotonic() + STOP_SECONDS
     for worker in workers:
@@ -107,9 +123,15 @@ def operator(
     server.shutdown()
 
 
-def _require_resource(api: Api) -> None:
-    """Wait for the API server; but not for a CRD, since kopf would never notice one."""
+def _stop_when_told() -> None:
+    """End on SIGTERM where kopf, whose own handler is another, doesn't run; a first process has none by itself."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def _require_resource(api: Api, turn: Callable[[], None] = lambda: None) -> None:
+    """Wait for the API server; but not for a CRD, since kopf would never notice one. `turn` shows that we wait."""
     while True:
+        turn()
         try:
             return api.require_resource()
         except Gone as error:
@@ -132,6 +154,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.connect_timeout = 10
     found.networking.request_timeout = 60
     found.networking.connect_timeout = 10
+    found.networking.error_backoffs = ()  # `Pace` sees to it
     found.persistence.diffbase_storage = NoDiffs()
     found.persistence.progress_storage = NoProgress()
     for kind in (("batch", "v1", "jobs"), ("", "v1", "pods")):
@@ -141,12 +164,17 @@ def settings() -> kopf.OperatorSettings:
 
 def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metrics: Metrics) -> kopf.OperatorRegistry:
     """What kopf calls: nothing is done there but to say which run to look at, and how soon."""
-    registry, news = kopf.OperatorRegistry(), News()
+    registry, news, pace = kopf.OperatorRegistry(), News(), Pace(health.watched)
     known: dict[Key, tuple[Any, ...]] = {}
 
     @kopf.on.login(registry=registry)
-    def login(**call: Any) -> Any:
-        return kopf.login_via_client(**call)  # the same cluster as our own requests
+    async def login(**call: Any) -> Any:
+        found = kopf.login_via_client(**call)  # the same cluster as our own requests
+        if found is None:
+            return None
+        connector = aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context())
+        session = aiohttp.ClientSession(connector=connector, headers=found.as_http_headers(), middlewares=[pace])
+        return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
 
     @kopf.on.startup(registry=registry)
     async def beat(**_: Any) -> None:

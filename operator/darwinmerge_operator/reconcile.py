@@ -5,10 +5,11 @@ status are told last, from the ledger alone. Whoever else has written in between
 """
 
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from urllib3.exceptions import HTTPError
 
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration
@@ -16,7 +17,7 @@ from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import tell, view
-from darwinmerge_operator.api import Api, Conflict, Exists, Gone, Object, Refused
+from darwinmerge_operator.api import Api, Busy, Conflict, Exists, Gone, Object, Refused
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
 from darwinmerge_operator.figures import figures_of, told_of
@@ -26,6 +27,7 @@ from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, KIND, DarwinMerge, from_api
 from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
 from darwinmerge_operator.status import Status
+from darwinmerge_operator.workqueue import Postponed
 
 RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
 RESYNC_SECONDS = 60.0  # after which an unfinished run is looked at, whatever was or wasn't heard of it
@@ -56,9 +58,21 @@ class Reconciler:
         self._metrics = metrics or Metrics(__version__)
 
     def __call__(self, key: Key) -> float | None:
-        """Do what is to be done for a run now; gives seconds after which it is to be looked at again."""
-        with self._metrics.look():
-            return self._look(key)
+        """Do what is to be done for a run now; gives seconds after which it is to be looked at again.
+
+        Raises:
+            Postponed: the API server doesn't answer as it should, or somebody else has written meanwhile.
+        """
+        try:
+            with self._metrics.look():
+                try:
+                    return self._look(key)
+                except (Conflict, Gone) as error:  # for /metrics, no error
+                    self._remembered.forget(key)
+                    changed = Postponed(f"changed meanwhile: {error}")
+        except (ConnectionError, HTTPError) as error:
+            raise Postponed(str(error), error.seconds if isinstance(error, Busy) else 0.0) from error
+        raise changed
 
     def _look(self, key: Key) -> float | None:
         try:
@@ -69,12 +83,7 @@ class Reconciler:
             self._remembered.forget(key)
             self._metrics.board.forget(key)
             return None  # what it owned goes with it
-        try:
-            return self._reconcile(found)
-        except (Conflict, Gone) as error:
-            self._remembered.forget(key)
-            log.info("changed meanwhile, looking again: %s", error, extra=_about(key))
-            return random.uniform(0.2, 1.0)
+        return self._reconcile(found)
 
     def _reconcile(self, found: Object) -> float | None:
         now, before = self._clock(), view.read(found.get("status"))

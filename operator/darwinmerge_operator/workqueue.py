@@ -18,6 +18,15 @@ BASE_SECONDS, MAX_SECONDS = 0.5, 60.0  # after a failure; doubled for each furth
 log = logging.getLogger(__name__)
 
 
+class Postponed(Exception):
+    """What is raised where a key can't be handled now, and that is nobody's defect."""
+
+    def __init__(self, why: str, seconds: float = 0.0) -> None:
+        """`seconds`: before which it isn't worth trying."""
+        super().__init__(why)
+        self.seconds = seconds
+
+
 class WorkQueue(Generic[K]):
     """Keys that wait to be handled."""
 
@@ -27,7 +36,8 @@ class WorkQueue(Generic[K]):
         self._changed = threading.Condition()
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
-        self._busy: dict[K, float] = {}  # since when
+        self._busy: dict[K, float] = {}  # when it was begun, or last moved on
+        self._mine = threading.local()  # what a thread handles
         self._failures: dict[K, int] = {}
         self._moved = clock()  # when a key was last done
         self._count = 0
@@ -47,13 +57,14 @@ class WorkQueue(Generic[K]):
     def run(self) -> None:
         """Handle keys until the queue is closed; for as many threads as wanted."""
         while (key := self._next()) is not None:
+            self._mine.key = key
             try:
                 again = self._handle(key)
+            except Postponed as error:
+                again = max(self._backoff(key), error.seconds)
+                log.info("again in %.1f s: %s", again, error, extra={"key": key})
             except Exception as error:
-                self._failures[key] = self._failures.get(key, 0) + 1
-                again = min(MAX_SECONDS, BASE_SECONDS * 2.0 ** min(self._failures[key] - 1, 16)) * random.uniform(
-                    0.8, 1.2
-                )
+                again = self._backoff(key)
                 log.warning("reconcile failed, again in %.1f s: %s", again, error, extra={"key": key}, exc_info=True)
             else:
                 self._failures.pop(key, None)
@@ -63,6 +74,14 @@ class WorkQueue(Generic[K]):
                 self._changed.notify_all()
             if again is not None:
                 self.add(key, again)
+
+    def stir(self) -> None:
+        """Something that is waited for has come: for health, whoever handles a key moves on, however slowly."""
+        with self._changed:
+            self._moved = self._clock()
+            key: K | None = getattr(self._mine, "key", None)
+            if key in self._busy:
+                self._busy[key] = self._moved
 
     def close(self) -> None:
         """No key is handled any more; those in work are finished."""
@@ -76,10 +95,15 @@ class WorkQueue(Generic[K]):
             return sum(due <= self._clock() for due in self._due.values())
 
     def lag(self) -> float:
-        """Seconds for which a reconciliation lasts, or for which keys are due and none gets done: health."""
+        """Seconds for which a reconciliation doesn't move on, or for which keys are due and none does: health."""
         with self._changed:
             waiting = [max(due, self._moved) for key, due in self._due.items() if key not in self._busy]
             return max([0.0, *(self._clock() - when for when in (*waiting, *self._busy.values()))])
+
+    def _backoff(self, key: K) -> float:
+        self._failures[key] = self._failures.get(key, 0) + 1
+        seconds = min(MAX_SECONDS, BASE_SECONDS * 2.0 ** min(self._failures[key] - 1, 16))
+        return seconds * random.uniform(0.8, 1.2)
 
     def _next(self) -> K | None:
         with self._changed:

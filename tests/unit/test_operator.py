@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from darwinmerge_operator.health import DEAD_SECONDS, LAG_SECONDS, Health, serve
+from darwinmerge_operator.health import DEAD_SECONDS, LAG_SECONDS, WATCH_SECONDS, Health, serve
 from darwinmerge_operator.main import operator
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.reconcile import merge_patch
@@ -65,6 +65,16 @@ def test_nor_is_a_watching_loop_that_stands_still(loops: Loops) -> None:
     loops.now = DEAD_SECONDS + 1
     code, why = loops.ask()
     assert (code, "stood still for 61 s" in why) == (503, True)
+
+
+def test_nor_is_a_loop_that_turns_and_watches_nothing() -> None:
+    clock = [0.0]
+    health = Health(lambda: 0.0, lambda: clock[0])
+    clock[0] = WATCH_SECONDS + 1
+    health.turn()
+    assert "no watch has been begun for 601 s" in health.trouble()
+    health.watched()
+    assert not health.trouble()
 
 
 def test_the_beat_of_the_watching_loop_is_health() -> None:

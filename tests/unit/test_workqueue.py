@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 
-from darwinmerge_operator.workqueue import WorkQueue
+from darwinmerge_operator.workqueue import Postponed, WorkQueue
 
 
 def started(queue: WorkQueue[str], threads: int = 3) -> list[threading.Thread]:
@@ -129,6 +129,55 @@ def test_the_lag_shows_a_reconciliation_that_hangs() -> None:
     now[0] = 90.0
     assert queue.lag() == 90.0
     hang.set()
+    queue.close()
+    for thread in threads:
+        thread.join()
+
+
+def test_what_is_postponed_comes_back_no_earlier_than_it_may() -> None:
+    seen: list[float] = []
+    end = threading.Event()
+
+    def handle(key: str) -> None:
+        seen.append(time.monotonic())
+        if len(seen) == 1:
+            raise Postponed("a pause", 1.0)
+        end.set()
+
+    queue = WorkQueue(handle)
+    queue.add("a")
+    threads = started(queue)
+    wait(end)
+    queue.close()
+    for thread in threads:
+        thread.join()
+    assert seen[1] - seen[0] >= 1.0
+
+
+def test_a_reconciliation_that_waits_for_one_slow_answer_after_the_other_doesnt_hang() -> None:
+    now = [0.0]
+    asked, answer, end = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(key: str) -> None:
+        asked.set()
+        answer.wait(10)
+        queue.stir()
+        end.set()
+        answer.clear()
+        answer.wait(10)
+
+    queue = WorkQueue(handle, clock=lambda: now[0])
+    queue.add("a")
+    threads = started(queue, 1)
+    wait(asked)
+    queue.add("b")  # which has to wait
+    now[0] = 90.0
+    answer.set()
+    wait(end)
+    assert queue.lag() == 0.0
+    now[0] = 100.0
+    assert queue.lag() == 10.0
+    answer.set()
     queue.close()
     for thread in threads:
         thread.join()

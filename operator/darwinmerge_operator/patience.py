@@ -1,0 +1,92 @@
+"""How often kopf asks the API server, whatever that answers: never at once again, and never for the last time.
+
+By itself kopf gives up on a server that answers with errors for a minute, and at once where a watch is refused with
+410; then the whole operator ends, or hangs in ending. And a watch that is cut is begun again at once, as often as it is
+cut. So this stands between kopf and its session: each list and each watch has a share of requests that it can't exceed,
+waits longer after each error, and what kopf is told of an error is one of the two things that it knows how to go on
+after: a connection that failed (ask again), and too many requests (list anew).
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import aiohttp
+from kopf._cogs.clients.errors import APITooManyRequestsError  # kopf has no public name for it
+
+BASE_SECONDS, MAX_SECONDS = 1.0, 30.0  # after an error; doubled for each further one
+PAUSE_SECONDS = 60.0  # the longest that the API server may ask for
+BURST, EACH_SECONDS = 5, 4.0  # requests of one list or watch that may come at once, and for how long one counts
+
+Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+Path = tuple[str, bool]  # and whether it is watched
+
+
+class Backoffs:
+    """Seconds to wait after one error, the next, and so on without end."""
+
+    def __iter__(self) -> Iterator[float]:
+        seconds = BASE_SECONDS
+        while True:
+            yield seconds * random.uniform(0.8, 1.2)  # what broke together doesn't come back together
+            seconds = min(MAX_SECONDS, 2 * seconds)
+
+
+@dataclass
+class _Share:
+    """What one list or watch has used."""
+
+    free: float = 0.0  # when none of its requests counts any more
+    due: float = 0.0  # before which it may not ask, because of an error
+    backoffs: Iterator[float] | None = None  # since its last success
+
+
+class Pace:
+    """Middleware of a session: what asks too often, or in vain, waits for its turn."""
+
+    def __init__(
+        self,
+        watched: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Nothing was asked yet; `watched` is told of each watch that is tried."""
+        self._watched, self._clock, self._sleep = watched, clock, sleep
+        self._shares: dict[Path, _Share] = {}
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
+        """Make a request when it is its turn; an error is kopf's to try again, and ours to make it wait."""
+        path = (request.url.path, "watch" in request.url.query)
+        await self.turn(path)
+        if path[1]:
+            self._watched()
+        try:
+            response = await handler(request)
+        except (aiohttp.ClientError, TimeoutError):
+            self.failed(path)
+            raise
+        if response.status not in (410, 429) and response.status < 500:  # what else is refused, is for kopf to judge
+            self._shares[path].backoffs = None
+            return response
+        self.failed(path, response.headers.get("Retry-After"))
+        response.release()
+        if response.status == 410:
+            raise APITooManyRequestsError("the version is too old", status=410, headers={})
+        raise aiohttp.ClientConnectionError(f"API server: {response.status}")
+
+    async def turn(self, path: Path) -> None:
+        """Wait until this path may be listed, or watched, once more."""
+        share, now = self._shares.setdefault(path, _Share()), self._clock()
+        share.free = max(now, share.free) + EACH_SECONDS
+        wait = max(share.free - now - BURST * EACH_SECONDS, share.due - now)
+        if wait > 0:
+            await self._sleep(wait)
+
+    def failed(self, path: Path, retry_after: str | None = None) -> None:
+        """It was asked in vain; the API server may have said for how long it wants to be left alone."""
+        share = self._shares[path]
+        share.backoffs = share.backoffs or iter(Backoffs())
+        asked = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
+        share.due = self._clock() + max(next(share.backoffs), min(asked, PAUSE_SECONDS))
