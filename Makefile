@@ -25,6 +25,7 @@ SAVE_IMAGE = $(if $(findstring buildah,$(IMAGE_BUILDER)),$(IMAGE_BUILDER) push -
 # A cluster for tests: the command that starts, loads and breaks one, and the folder of the one that it has started.
 DARWIN_CLUSTER ?= tests/kind
 DARWIN_CLUSTER_DIR ?=
+export DARWIN_CLUSTER DARWIN_CLUSTER_DIR
 
 BIN := .venv/bin
 STAMP := .venv/.stamp

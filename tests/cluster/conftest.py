@@ -21,6 +21,7 @@ from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
 from darwinmerge_operator.crd import crd
 from darwinmerge_operator.resource import GROUP, KIND, VERSION
+from tests.cluster.outcomes import TABLE, table
 from tests.integration.conftest import World, darwin, make_world
 from tests.s3 import BUCKET, S3
 
@@ -29,6 +30,8 @@ REMEDY = {
     "DARWIN_TEST_AUDIT_LOG": "the API server's audit log, a line a request, with resource and verb",
     "DARWIN_TEST_WORKER_IMAGE": "the image of Dockerfile.gpu (make images), loaded into the cluster",
     "DARWIN_TEST_OPERATOR_IMAGE": "the image of Dockerfile.operator (make images), loaded into the cluster",
+    "DARWIN_CLUSTER": "a command that can stop and start a program of the cluster, as tests/kind can",
+    "DARWIN_CLUSTER_DIR": "the folder by which that command knows the cluster",
     "DARWIN_TEST_KSTATUS": "a command that reads an object (JSON) and prints what kstatus makes of it: Current, ...",
 }
 KUEUE = "kueue.x-k8s.io/v1beta2"
@@ -209,6 +212,16 @@ def small_run(kubernetes: Kubernetes, merges: Any, furnished: str, small_world: 
     from tests.cluster.operated import Run, document  # which needs this module
 
     return lambda place: Run(kubernetes, furnished, parents_in_s3, document(small_world, parents_in_s3, place))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what faults came to."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
+    if shown := table(reports):
+        TABLE.parent.mkdir(exist_ok=True)
+        TABLE.write_text(shown)
+        terminalreporter.section("faults")
+        terminalreporter.write(shown)
 
 
 def running() -> dict[str, str]:

@@ -3,17 +3,26 @@
 What must be so afterwards is in the tests: whatever befell it, a run ends as if nothing had.
 """
 
+import random
+import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from kubernetes.dynamic.exceptions import DynamicApiError
+from urllib3.exceptions import HTTPError
 
 from darwinmerge_operator.crd import crd
 from darwinmerge_operator.reconcile import RETRY
-from tests.cluster.conftest import Kubernetes, until
+from tests.cluster.conftest import Kubernetes, named, until
 from tests.cluster.operated import Json, Operator, Run, kill
 
 S3_AWAY_SECONDS = 20
 TWO_OPERATORS_SECONDS = 60
+API_AWAY_SECONDS = 15
+NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
+GRACE_SECONDS, SLACK_SECONDS = 30, 15  # a Pod's, and what a busy machine takes besides
+SUSPENSIONS = 20
 TOO_LITTLE, ENOUGH = "40Mi", "2Gi"  # of memory: Python with numpy and boto3 needs more than the one
 
 
@@ -26,6 +35,7 @@ class Scene:
     operator: Operator
     second: Operator  # not installed
     images: tuple[str, str]  # the operator's and the workers'
+    told: dict[str, object] = field(default_factory=dict)  # for the table of faults
 
     def at_work(self, stage: str = "-score-") -> Json:
         """A Pod of a stage that has stored something, and not yet all."""
@@ -50,6 +60,17 @@ class Scene:
         """Give benchmarks so much memory, from the next Job on."""
         share = {"limits": {"memory": memory}, "requests": {"cpu": "250m"}}
         self.run.patch({"cluster": {"stages": {"eval": {"resources": share}}}})
+
+    def program(self, verb: str, name: str) -> None:
+        """Stop or start a program of the cluster."""
+        subprocess.run([named("DARWIN_CLUSTER"), verb, named("DARWIN_CLUSTER_DIR"), name], check=True)
+
+    def answers(self) -> bool:
+        """Whether the API server does."""
+        try:
+            return bool(self.run.found())
+        except (DynamicApiError, HTTPError, OSError):
+            return False
 
     def another_operator(self) -> float:
         """Install it; when that was."""
@@ -146,6 +167,55 @@ def suspended(scene: Scene) -> None:
     scene.run.patch({"cluster": {"suspend": False}})
 
 
+def suspended_often(scene: Scene) -> None:
+    """Twenty times, whatever is done at that moment; and its GPUs are free within the grace period."""
+    dice, took = random.Random(1), []
+    for _ in range(SUSPENSIONS):
+        time.sleep(dice.uniform(0.5, 8.0))
+        assert not scene.run.condition("Complete"), "the run is over before all of it could befall it"
+        scene.run.patch({"cluster": {"suspend": True}})
+        began = time.monotonic()
+        until(lambda: scene.run.condition("Suspended") and not scene.run.pods(), GRACE_SECONDS + SLACK_SECONDS)
+        took.append(time.monotonic() - began)
+        scene.run.patch({"cluster": {"suspend": False}})
+        until(lambda: scene.run.running())
+    scene.told["told"] = (
+        f"no Pod was left after {sorted(took)[len(took) // 2]:.1f} s (median), {max(took):.1f} s (most)"
+    )
+
+
+def node_lost(scene: Scene) -> None:
+    """Its kubelet is gone: Pods are evicted and never end, the next ones have no node; and then it is back."""
+    pod = scene.at_work()
+    scene.program("stop", "kubelet")
+    try:
+        began = time.monotonic()
+        until(lambda: scene.run.leaving(pod), NODE_LOST_SECONDS, 1)
+        evicted = time.monotonic() - began
+        stalled = scene.run.wait("Stalled")
+        scene.told["told"] = f"evicted after {evicted:.0f} s, told after {time.monotonic() - began:.0f} s"
+        assert stalled["reason"] == "PodPending", stalled
+        assert "untolerated taint" in stalled["message"], stalled
+        attempts = {int(job["metadata"]["labels"]["darwinmerge.io/attempt"]) for job in scene.run.jobs()}
+        assert max(attempts) > 1  # beside the one that may still be at work
+    finally:
+        scene.program("start", "kubelet")
+    until(lambda: not scene.run.condition("Stalled"), 300)
+
+
+def api_server_restarted(scene: Scene) -> None:
+    """It is away for a while: nobody is told anything, and an operator that waits is in good health."""
+    scene.at_work()
+    restarts = scene.operator.restarts()
+    scene.program("stop", "kube-apiserver")
+    time.sleep(API_AWAY_SECONDS)
+    scene.program("start", "kube-apiserver")
+    until(scene.answers)
+    known = scene.run.status()["progress"]
+    until(lambda: scene.run.condition("Complete") or scene.run.status()["progress"] != known)
+    assert scene.operator.restarts() == restarts
+
+
 def upgraded(scene: Scene) -> None:
     """A CRD with more fields, which have defaults; then another operator, whose workers have another image."""
     scene.at_work()
@@ -169,6 +239,7 @@ FAULTS: tuple[Fault, ...] = (
     worker_evicted,
     worker_killed,
     suspended,
+    suspended_often,
     ledger_deleted,
     out_of_memory,
     s3_away,
@@ -176,14 +247,17 @@ FAULTS: tuple[Fault, ...] = (
     operator_away,
     two_operators,
     upgraded,
+    api_server_restarted,
+    node_lost,
 )
 
 
 def everything(scene: Scene) -> None:
     """All of it in one run, one after the other."""
+    named("DARWIN_CLUSTER_DIR")  # better skipped now than in the middle
     began = scene.another_operator()
     for fault in (worker_deleted, worker_evicted, suspended, ledger_deleted, out_of_memory, worker_killed):
         fault(scene)
     scene.one_operator(began)
-    for fault in (upgraded, operator_killed, s3_away, operator_away):
+    for fault in (upgraded, operator_killed, api_server_restarted, s3_away, operator_away):
         fault(scene)

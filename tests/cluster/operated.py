@@ -136,11 +136,19 @@ class Run:
         """Pods that run now, of Jobs whose name has `stage` in it."""
         return [
             pod
-            for pod in self._mine("Pod")
+            for pod in self.pods()
             if stage in pod["metadata"]["name"]
             and pod["status"]["phase"] == "Running"
             and not pod["metadata"].get("deletionTimestamp")
         ]
+
+    def pods(self) -> Sequence[Json]:
+        return self._mine("Pod")
+
+    def leaving(self, pod: Json) -> bool:
+        """Whether a Pod is deleted and not gone, or gone."""
+        mine = {one["metadata"]["uid"]: one["metadata"] for one in self.pods()}
+        return "deletionTimestamp" in mine.get(pod["metadata"]["uid"], {"deletionTimestamp": ""})
 
     def left(self) -> list[Json]:
         """What is there that was made for it."""

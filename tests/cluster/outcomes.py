@@ -1,0 +1,68 @@
+"""The table of faults: what became of the run, how long it took, how often the API server was asked meanwhile.
+
+A test records what it has counted by pytest's `record_property`; the table is printed at the end, and lies in build/.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+TABLE = Path(__file__).parents[2] / "build" / "faults.md"
+COLUMNS = {"requests": "requests", "most": "most in a minute", "struck": "of them befallen", "told": "besides"}
+MOST_IN_A_MINUTE = 300  # requests that one run may cost, whatever befalls it
+HEAD = ["fault", "outcome", "seconds", *COLUMNS.values()]
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    """The most of these moments, in seconds and in order, that lie within a minute."""
+    most, first = 0, 0
+    for last, when in enumerate(times):
+        while when - times[first] > 60:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+@dataclass
+class Asked:
+    """What operators of a namespace ask of the API server from now on, if there is an audit log."""
+
+    namespace: str
+    log: str = field(default_factory=lambda: os.environ.get("DARWIN_TEST_AUDIT_LOG", ""))
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        self._begin = Path(self.log).stat().st_size if self.log else 0
+
+    def counted(self) -> dict[str, int]:
+        """How many requests, and the most of them in a minute."""
+        if not self.log:
+            return {}
+        times = []
+        with Path(self.log).open() as log:
+            log.seek(self._begin)
+            for line in log:
+                entry = json.loads(line)
+                user = entry["user"]["username"]
+                if user.startswith(f"system:serviceaccount:{self.namespace}:") and user.endswith("-darwin-operator"):
+                    times.append(datetime.fromisoformat(entry["requestReceivedTimestamp"]).timestamp())
+        self.most = most_in_a_minute(sorted(times))
+        return {"requests": len(times), "most": self.most}
+
+
+def table(reports: Iterable[pytest.TestReport]) -> str:
+    """A line a fault, in Markdown; empty where no test has counted anything."""
+    rows = []
+    for report in reports:
+        told = dict(report.user_properties)
+        if told and report.when == "call":
+            fault = report.nodeid.partition("[")[2].rstrip("]")
+            counted = [str(told.get(name, "")) for name in COLUMNS]
+            rows.append([fault, report.outcome, f"{report.duration:.0f}", *counted])
+    lines = [HEAD, ["---"] * len(HEAD), *rows] if rows else []
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
