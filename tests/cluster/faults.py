@@ -254,10 +254,9 @@ FAULTS: tuple[Fault, ...] = (
 
 def everything(scene: Scene) -> None:
     """All of it in one run, one after the other."""
-    named("DARWIN_CLUSTER_DIR")  # better skipped now than in the middle
     began = scene.another_operator()
     for fault in (worker_deleted, worker_evicted, suspended, ledger_deleted, out_of_memory, worker_killed):
         fault(scene)
     scene.one_operator(began)
-    for fault in (upgraded, operator_killed, api_server_restarted, s3_away, operator_away):
+    for fault in (upgraded, operator_killed, s3_away, operator_away):
         fault(scene)

@@ -22,7 +22,7 @@ from tests.cluster.overheard import overheard
 from tests.integration.conftest import World
 from tests.s3 import free_ports
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 WRITES, READS, WATCHES = "^(POST|PUT|PATCH|DELETE) ", "^GET (?!.*watch=)", "watch=true"
 ANSWERS = (Say(429, 1), Say(500), Say(503), Say(503, 1), Slow(1.0), Cut(), Lose())
@@ -46,7 +46,7 @@ EVERYTHING = (
     Rule(READS, ANSWERS, every=4),
     Rule(WRITES, (Say(409), *ANSWERS), every=4),
 )
-ALONE = [pytest.param(rules, marks=pytest.mark.slow, id=name) for name, rules in FAULTS.items()]
+ALONE = [pytest.param(rules, id=name) for name, rules in FAULTS.items()]
 
 
 @contextmanager
