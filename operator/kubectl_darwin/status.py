@@ -11,7 +11,7 @@ from rich.live import Live
 from darwinmerge.cli.pair import console
 from darwinmerge_operator.view import holds
 from kubectl_darwin.arguments import reaches_cluster, takes_form, tell
-from kubectl_darwin.cluster import Cluster
+from kubectl_darwin.cluster import Cluster, Unreachable
 from kubectl_darwin.found import Found, find, told
 from kubectl_darwin.screen import one_line, screen, table
 
@@ -79,7 +79,7 @@ def _watch(
         with Live(drawn(found), console=out, screen=True, auto_refresh=False, vertical_overflow="ellipsis") as live:
             while not _ended(found):
                 time.sleep(interval)
-                found = look()
+                found = _again(look, found)
                 live.update(drawn(found), refresh=True)
     except KeyboardInterrupt:
         pass
@@ -97,7 +97,15 @@ def _lines(look: Callable[[], list[Found]], found: list[Found], interval: float)
         if _ended(found):
             return
         time.sleep(interval)
-        found = look()
+        found = _again(look, found)
+
+
+def _again(look: Callable[[], list[Found]], found: list[Found]) -> list[Found]:
+    """The next look; where the API server is away for a moment the last one, which says so."""
+    try:
+        return look()
+    except Unreachable as error:
+        return [one.model_copy(update={"missing": (f"anything newer: {error}",)}) for one in found]
 
 
 def _ended(found: list[Found]) -> bool:

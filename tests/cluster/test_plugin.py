@@ -30,7 +30,7 @@ from tests.cluster.person import Person, Terminal
 from tests.integration.conftest import World
 from tests.s3 import BUCKET, S3
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from darwinmerge.pipeline.tasks import candidate_of
 from darwinmerge_operator.decide import Policy
 from darwinmerge_operator.resource import from_api
 from darwinmerge_operator.status import REASONS, Condition, Status
-from kubectl_darwin import diff, gitops, history, logs, screen
+from kubectl_darwin import diff, gitops, history, logs, screen, status
 from kubectl_darwin.best import made_of
 from kubectl_darwin.chart import BARS, spark
+from kubectl_darwin.cluster import Unreachable
 from kubectl_darwin.found import Found, Point, age, told
 from kubectl_darwin.main import COMMANDS, cli
 from kubectl_darwin.remedy import REMEDIES, matters
@@ -114,6 +115,14 @@ def test_a_run_that_no_operator_has_seen_says_so() -> None:
 def test_what_may_not_be_read_is_named() -> None:
     found = at(finished()).model_copy(update={"missing": ('pods is forbidden: User "u" cannot list',)})
     assert 'not shown: pods is forbidden: User "u" cannot list' in shown(found)
+
+
+def test_a_watch_outlives_an_api_server_that_is_away_and_says_so() -> None:
+    def look() -> list[Found]:
+        raise Unreachable("connection refused")
+
+    (found,) = status._again(look, [at(finished())])
+    assert found.status.phase == "Complete" and "not shown: anything newer: connection refused" in shown(found)
 
 
 def test_markup_in_a_message_is_text() -> None:
