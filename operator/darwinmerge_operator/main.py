@@ -93,7 +93,7 @@ def operator(
     api, remembered = Api(connection, asked), Remembered()
     queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered, metrics))
     _require_resource(api)
-    metrics.watch_queue(queue.depth, queue.lag)
+    metrics.watch_queue(queue.depth, queue.waited)
     health = Health(queue.lag)
     server = serve(health, metrics.registry, port)
     workers = [threading.Thread(target=queue.run, name=f"reconcile-{n}", daemon=True) for n in range(threads)]
@@ -164,7 +164,7 @@ def settings() -> kopf.OperatorSettings:
 
 def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metrics: Metrics) -> kopf.OperatorRegistry:
     """What kopf calls: nothing is done there but to say which run to look at, and how soon."""
-    registry, news, pace = kopf.OperatorRegistry(), News(), Pace(health.watched)
+    registry, news, pace = kopf.OperatorRegistry(), News(), Pace(health.watched, metrics.heard)
     known: dict[Key, tuple[Any, ...]] = {}
 
     @kopf.on.login(registry=registry)

@@ -49,11 +49,12 @@ class Pace:
     def __init__(
         self,
         watched: Callable[[], None] = lambda: None,
+        heard: Callable[[str], None] = lambda resource: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Nothing was asked yet; `watched` is told of each watch that is tried."""
-        self._watched, self._clock, self._sleep = watched, clock, sleep
+        """Nothing was asked yet; `watched` is told of each watch that is tried, `heard` of each that is answered."""
+        self._watched, self._heard, self._clock, self._sleep = watched, heard, clock, sleep
         self._shares: dict[Path, _Share] = {}
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
@@ -69,6 +70,8 @@ class Pace:
             raise
         if response.status not in (410, 429) and response.status < 500:  # what else is refused, is for kopf to judge
             self._shares[path].backoffs = None
+            if path[1] and response.ok:
+                self._heard(request.url.name)
             return response
         self.failed(path, response.headers.get("Retry-After"))
         response.release()

@@ -92,6 +92,7 @@ class Reconciler:
         except BadConfiguration as error:
             status = view.refused(found["metadata"]["generation"], str(error), before, now)
             self._tell(found, before, status, ())
+            self._restate((found["metadata"]["namespace"], found["metadata"]["name"]), status)
             return None
         run = _Run(self._api, self._remembered, found, resource, self._kueue)
         if before and run.has_ended(before):
@@ -101,7 +102,9 @@ class Reconciler:
             ledger, version = run.ledger(before, self._image, now)
         except Refused as error:
             decision = Decision(ledger=Ledger(), halts=(Halt(reason="LedgerRefused", message=str(error)),))
-            self._tell(found, before, view.status_of(run.seen(decision.ledger, now), decision, before), ())
+            status = view.status_of(run.seen(decision.ledger, now), decision, before)
+            self._tell(found, before, status, ())
+            self._restate(run.key, status)
             return RESYNC_SECONDS
         seen = run.seen(ledger, now)
         decision = decide(seen)
@@ -114,8 +117,8 @@ class Reconciler:
         if refused:
             decision = decision.model_copy(update={"halts": (*decision.halts, refused)})
         status = view.status_of(seen, decision, before)
-        self._tell(found, before, status, tell.events_of(before, status, seen, decision))
         self._count(run.key, found, seen, decision, status)
+        self._tell(found, before, status, tell.events_of(before, status, seen, decision))
         again = [RESYNC_SECONDS] if not decision.outcome else []
         again += [REFUSED_AGAIN_SECONDS] if refused else []
         again += [decision.again_in] if decision.again_in is not None else []
@@ -143,6 +146,11 @@ class Reconciler:
             ended = [pod.finished_at for pod in job.pods if pod.finished_at]
             if job.done and ended and job.name in decision.remove:  # it is gone at the next look
                 self._metrics.stage_took(job.stage, max(ended) - job.created)
+
+    def _restate(self, key: Key, status: Status) -> None:
+        """For /metrics: a run of which nothing new can be seen, and that stands otherwise now."""
+        if known := self._metrics.board.get(key):
+            self._metrics.board.put(key, known.model_copy(update={"status": status}))
 
     def _tell(self, found: Object, before: Status | None, status: Status, events: tuple[tell.Event, ...]) -> None:
         metadata = found["metadata"]

@@ -184,9 +184,9 @@ def _pod(pod: Mapping[str, Any], preempted: bool, warnings: Mapping[str, str], n
 
 def _gpus(pod: Mapping[str, Any]) -> int:
     """Whole GPUs, or slices of them, that a Pod asks for, whoever makes them."""
-    containers = pod.get("spec", {}).get("containers") or [{}]
-    limits = containers[0].get("resources", {}).get("limits") or {}
-    return sum(int(count) for name, count in limits.items() if "/gpu" in name or "/mig-" in name)
+    limits = [one.get("resources", {}).get("limits") or {} for one in pod.get("spec", {}).get("containers") or ()]
+    asked = [(name, str(count)) for one in limits for name, count in one.items() if "gpu" in name or "/mig-" in name]
+    return sum(int(count) for _, count in asked if count.isdigit())
 
 
 def _waits(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:

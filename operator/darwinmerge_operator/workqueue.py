@@ -6,6 +6,7 @@ later and later, what isn't due yet waits. So handlers need no locks, and a stor
 
 import heapq
 import logging
+import math
 import random
 import threading
 import time
@@ -93,6 +94,11 @@ class WorkQueue(Generic[K]):
         """Keys that are due now."""
         with self._changed:
             return sum(due <= self._clock() for due in self._due.values())
+
+    def waited(self) -> float:
+        """Seconds for which the key that is due longest has been."""
+        with self._changed:
+            return max(0.0, self._clock() - min(self._due.values(), default=math.inf))
 
     def lag(self) -> float:
         """Seconds for which a reconciliation doesn't move on, or for which keys are due and none does: health."""

@@ -15,6 +15,7 @@ from darwinmerge_operator.decide import Decision
 from darwinmerge_operator.figures import PHASES, Figures, figures_of, samples, told_of
 from darwinmerge_operator.metric import OPERATOR, RUN, documented
 from darwinmerge_operator.metrics import Metrics
+from darwinmerge_operator.seen import _gpus
 from darwinmerge_operator.view import ends_at
 from tests.unit.looks import Looks, running
 from tests.unit.plan_world import World, experiment
@@ -115,6 +116,21 @@ def test_gpu_seconds_are_counted_once_however_often_one_looks() -> None:
     looks.now = later
     looks.step()
     assert looks.ledger.gpu_seconds == {"mri": pytest.approx(2 * (later - began))}
+
+
+@pytest.mark.parametrize(
+    ("limits", "gpus"),
+    [
+        ({"nvidia.com/gpu": "2", "cpu": "8"}, 2),
+        ({"nvidia.com/mig-1g.10gb": 1}, 1),
+        ({"gpu.intel.com/i915": "1"}, 1),
+        ({"nvidia.com/gpu.shared": "1"}, 1),
+        ({"cpu": "8"}, 0),
+        ({}, 0),
+    ],
+)
+def test_what_of_a_pod_is_a_gpu(limits: dict[str, Any], gpus: int) -> None:
+    assert _gpus({"spec": {"containers": [{"resources": {"limits": limits}}]}}) == gpus
 
 
 def test_what_is_shown_goes_with_the_run() -> None:
