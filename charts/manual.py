@@ -1,7 +1,8 @@
 """The chart's README, written from the comments of its values: `python -m charts.manual FILE`.
 
-The comments are the one place where a value is explained. What the file must look like for that, and does: each key has
-its comment on the lines above it, `## ` opens a section, and a mapping's keys are indented by two more.
+The comments are the one place where a value is explained. A comment stands on the lines above its key, `## ` opens a
+section, and what lies in a mapping is indented by two more. Keys without a comment, such as those of `resources`, are
+explained by the key above them.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 CHART = Path(__file__).parent / "darwin-operator"
-KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]+):")
+KEY = re.compile(r"^(?P<indent> *)(?P<key>\w+):")
 
 HEAD = """# {name}
 
@@ -26,41 +27,46 @@ helm install {name} charts/{name} --namespace darwin-system --create-namespace \
 helm test {name} --namespace darwin-system
 ```
 
-It needs {needs}, and no webhook, certificate or database. What it installs and how to use it says
-[docs/operator.md](../../docs/operator.md). A value that is wrong or unknown is refused by name.
+It needs {needs}, and no webhook, certificate or database.
+[docs/operator.md](../../docs/operator.md) is the guide;
+[docs/operations/install.md](../../docs/operations/install.md) says how to upgrade and uninstall it.
 
-This page is made by `make docs` from [values.yaml](values.yaml).
+A value that is wrong or unknown is refused by name. Made by `make docs` from [values.yaml](values.yaml).
 """
 
 
 class Value(NamedTuple):
-    """A key of the values."""
+    """A key with a comment."""
 
     section: str
     path: str  # with dots
-    about: str  # its comment, in one line; empty where the mapping above says all
-    default: Any  # None of a mapping whose keys follow
+    about: str  # the comment, in one line
+    default: Any
 
 
 def values(text: str) -> Iterator[Value]:
-    """The keys of a values file, in its order."""
-    section, comment = "", []
-    path: list[str] = []
-    defaults = yaml.safe_load(text)
+    """The explained keys of a values file, in its order.
+
+    Raises:
+        ValueError: a line is neither a comment nor a key.
+    """
+    section, path, defaults = "", [""], yaml.safe_load(text)
+    comment: list[str] = []
     for line in text.splitlines():
+        bare = line.lstrip()
         if line.startswith("## "):
             section = line.removeprefix("## ")
-        elif line.lstrip().startswith("# "):
-            comment.append(line.lstrip().removeprefix("# "))
+        elif bare.startswith("# "):
+            comment.append(bare.removeprefix("# "))
         elif match := KEY.match(line):
             path = [*path[: len(match["indent"]) // 2], match["key"]]
             default = defaults
             for key in path:
                 default = default[key]
-            mapping = isinstance(default, dict) and default
-            yield Value(section, ".".join(path), " ".join(comment), None if mapping else default)
+            if comment:
+                yield Value(section, ".".join(path), " ".join(comment), default)
             comment = []
-        elif line.strip():
+        elif bare:
             raise ValueError(f"neither a comment nor a key: {line!r}")
 
 
@@ -70,13 +76,14 @@ def text() -> str:
     needs = "Kubernetes " + chart["kubeVersion"].removeprefix(">=").removesuffix(".0-0") + " or newer"
     page = [HEAD.format(name=chart["name"], description=chart["description"], needs=needs)]
     section = ""
-    for value in values((CHART / "values.yaml").read_text()):
+    found = list(values((CHART / "values.yaml").read_text()))
+    for value in found:
         if value.section != section:
             section = value.section
             page.append(f"\n## {section}\n\n| value | default | |\n|---|---|---|\n")
-        default = "" if value.default is None else f"`{json.dumps(value.default)}`"
-        about = value.about.replace("|", "\\|")
-        page.append(f"| `{value.path}` | {default} | {about} |\n")
+        told_by_parts = any(other.path.startswith(f"{value.path}.") for other in found)
+        default = "" if told_by_parts else f"`{json.dumps(value.default)}`"
+        page.append(f"| `{value.path}` | {default} | {value.about.replace('|', chr(92) + '|')} |\n")
     return "".join(page)
 
 
