@@ -35,7 +35,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 bench-scale ablate images load cluster-run crd docs lock clean
+.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 bench-scale ablate images load cluster-run crd docs snapshots lock clean
 
 ##@ Use
 help: ## Show this list
@@ -114,9 +114,13 @@ crd: setup ## Write crds/ and the chart's copy anew from the resource's types
 	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
 	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/files/crd.yaml
 
-docs: setup ## Write the tables of docs/manifest.md and docs/metrics.md anew from what they describe
+docs: setup ## Write docs/manifest.md, the tables of docs/metrics.md and the chart's README anew from what they describe
 	$(BIN)/python -m darwinmerge.experiment.manual docs/manifest.md
 	$(BIN)/python -m darwinmerge_operator.metric docs/metrics.md
+	$(BIN)/python -m charts.manual charts/darwin-operator/README.md
+
+snapshots: setup ## Write anew what the chart renders (tests/unit/snapshots/chart/); read the diff
+	DARWIN_RENEW_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/unit/test_chart_snapshots.py
 
 lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest versions)
 	$(PYTHON) -m venv build/lock

@@ -1,56 +1,13 @@
 """The chart, rendered by the real helm: who may do what, what the operator is told, and what its values refuse."""
 
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
-
 import pytest
 import yaml
 
 from darwinmerge import __version__
-from darwinmerge_operator.crd import text
-from darwinmerge_operator.main import operator
+from darwinmerge_operator.crd import crd, text
+from tests.charted import CHART, container, helm, of_kind, rendered, rights, told
 
-CHART = Path(__file__).parents[2] / "charts" / "darwin-operator"
 DIGEST = "sha256:" + "0" * 64
-Json = dict[str, Any]
-NAME = "darwin-darwin-operator"
-
-
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("helm")
-    if program is None:
-        pytest.skip("helm isn't on PATH: https://helm.sh/docs/intro/install")
-    return subprocess.run([program, *arguments], check=False, capture_output=True, text=True)
-
-
-def rendered(*values: str) -> list[Json]:
-    """The objects of a release called `darwin` in the namespace `system`."""
-    flags = [f"--set={value}" for value in values]
-    done = helm("template", "darwin", CHART, "--namespace=system", *flags)
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
-
-
-def of_kind(kind: str, *values: str) -> list[Json]:
-    return [document for document in rendered(*values) if document["kind"] == kind]
-
-
-def rights(*values: str) -> list[Json]:
-    """The operator's own roles."""
-    return [o for o in rendered(*values) if o["kind"] in ("Role", "ClusterRole") and o["metadata"]["name"] == NAME]
-
-
-def container(*values: str) -> Json:
-    (deployment,) = of_kind("Deployment", *values)
-    (found,) = deployment["spec"]["template"]["spec"]["containers"]
-    return dict(found)
-
-
-def told(*values: str) -> Json:
-    """The operator's options, as it reads them from its command line."""
-    return operator.make_context("darwin-operator", list(container(*values)["args"])).params
 
 
 def test_helm_finds_nothing_to_mend() -> None:
@@ -60,6 +17,11 @@ def test_helm_finds_nothing_to_mend() -> None:
 
 def test_its_crd_is_that_of_the_types() -> None:
     assert (CHART / "files" / "crd.yaml").read_text() == text(), "stale: run `make crd`"
+
+
+def test_what_helm_makes_of_the_crd_is_what_the_types_say() -> None:
+    (made,) = of_kind("CustomResourceDefinition")
+    assert {**made, "metadata": {"name": made["metadata"]["name"]}} == crd()
 
 
 def test_its_version_is_that_of_the_package() -> None:
@@ -136,95 +98,7 @@ def test_an_image_is_the_charts_version_a_tag_or_a_digest() -> None:
     assert told("workerImage.tag=x", f"workerImage.digest={DIGEST}")["worker_image"] == f"darwin-gpu@{DIGEST}"
 
 
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [
-        ("replicas=2", "replicas"),
-        ("image.tags=x", "tags"),
-        ("image.tag=a b", "/image/tag"),
-        ("image.digest=sha256:0", "/image/digest"),
-        ("image.repository=", "/image/repository"),
-        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
-        ("workerImage.pullPolicy=Never", "pullPolicy"),
-        ("watchNamespaces=a", "/watchNamespaces"),
-        ("watchNamespaces={A}", "/watchNamespaces/0"),
-        ("watchNamespaces={a,a}", "/watchNamespaces"),
-        ("kueue.enabled=yes please", "/kueue/enabled"),
-        ("threads=0", "/threads"),
-        ("port=80", "/port"),
-        ("log.level=verbose", "/log/level"),
-        ("resources.claims=1", "claims"),
-    ],
-)
-def test_a_wrong_value_is_refused_by_name(value: str, says: str) -> None:
-    done = helm("template", CHART, f"--set={value}")
-    assert done.returncode != 0
-    assert says in done.stderr
-
-
-# Whom it is for besides: the cluster's people, its cloud, its Prometheus.
-
-
-def test_who_may_view_can_read_a_run_and_only_who_may_edit_can_create_one() -> None:
-    found = {o["metadata"]["name"].rpartition("-")[2]: o for o in of_kind("ClusterRole") if o not in rights()}
-    verbs = {role: {v for rule in o["rules"] for v in rule["verbs"]} for role, o in found.items()}
-    assert verbs["view"] == {"get", "list", "watch"}
-    assert "create" in verbs["edit"]
-    label = "rbac.authorization.k8s.io/aggregate-to-"
-    added = {
-        role: {k.removeprefix(label) for k in o["metadata"]["labels"] if k.startswith(label)}
-        for role, o in found.items()
-    }
-    assert added == {"view": {"view", "edit", "admin"}, "edit": {"edit", "admin"}}
-
-
-def test_the_crd_stays_when_the_release_goes_unless_it_is_told_not_to() -> None:
-    policies = [
-        [o["metadata"].get("annotations", {}).get("helm.sh/resource-policy") for o in found]
-        for found in (
-            of_kind("CustomResourceDefinition"),
-            of_kind("CustomResourceDefinition", "crds.keep=false"),
-            of_kind("CustomResourceDefinition", "crds.enabled=false"),
-        )
-    ]
-    assert policies == [["keep"], [None], []]
-
-
-def test_workers_have_an_account_of_the_cloud_where_one_is_wanted() -> None:
-    values = ("worker.namespaces={a,b}", r"worker.serviceAccount.annotations.eks\.amazonaws\.com/role-arn=arn")
-    found = [o for o in of_kind("ServiceAccount", *values) if o["metadata"]["name"] == "darwin-worker"]
-    assert [o["metadata"]["namespace"] for o in found] == ["a", "b"]
-    assert found[0]["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": "arn"}
-
-
-def test_prometheus_operator_is_told_of_the_service_where_there_is_one_and_the_runs_keep_their_namespace() -> None:
-    assert not of_kind("ServiceMonitor")
-    done = helm("template", "darwin", CHART, "--namespace=system", "--api-versions=monitoring.coreos.com/v1")
-    objects = {o["kind"]: o for o in yaml.safe_load_all(done.stdout) if o}
-    (endpoint,) = objects["ServiceMonitor"]["spec"]["endpoints"]
-    assert endpoint["honorLabels"] is True
-    labels = objects["Service"]["metadata"]["labels"].items()
-    assert objects["ServiceMonitor"]["spec"]["selector"]["matchLabels"].items() <= labels
-    assert endpoint["port"] in {port["name"] for port in objects["Service"]["spec"]["ports"]}
-    selected = objects["Service"]["spec"]["selector"].items()
-    assert selected <= objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
-    assert not selected <= objects["Pod"]["metadata"]["labels"].items(), "the test's Pod isn't the operator"
-
-
-def test_what_a_platform_wants_of_a_pod_is_given_to_it() -> None:
-    values = (
-        *("nodeSelector.pool=cpu", "tolerations[0].operator=Exists", "priorityClassName=high", "podLabels.team=a"),
-        *("imagePullSecrets[0].name=pull", "extraEnv[0].name=HTTPS_PROXY", "extraEnv[0].value=p"),
-        *("imageRegistry=r.example/", "serviceAccount.name=mine", "affinity.nodeAffinity.x=y"),
-    )
-    (deployment,) = of_kind("Deployment", *values)
-    pod = deployment["spec"]["template"]["spec"]
-    assert pod["nodeSelector"] == {"pool": "cpu"}
-    assert pod["tolerations"] == [{"operator": "Exists"}]
-    assert (pod["priorityClassName"], pod["serviceAccountName"]) == ("high", "mine")
-    assert pod["imagePullSecrets"] == [{"name": "pull"}]
-    assert pod["affinity"] == {"nodeAffinity": {"x": "y"}}
-    assert deployment["spec"]["template"]["metadata"]["labels"]["team"] == "a"
-    assert {"name": "HTTPS_PROXY", "value": "p"} in pod["containers"][0]["env"]
-    assert pod["containers"][0]["image"].startswith("r.example/darwin-operator:")
-    assert told(*values)["worker_image"].startswith("r.example/darwin-gpu:")
+def test_a_registry_is_both_images_unless_one_has_its_own() -> None:
+    values = ("imageRegistry=r.example:5000", "workerImage.registry=w.example/team/")
+    assert container(*values)["image"] == f"r.example:5000/darwin-operator:{__version__}"
+    assert told(*values)["worker_image"] == f"w.example/team/darwin-gpu:{__version__}"

@@ -17,16 +17,37 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* An image's reference; of a list: the image's values, the tag of last resort, the registry. */}}
+{{/* An image's reference; of a list: the root, the image's values. */}}
 {{- define "darwin.image" -}}
-{{- $image := first . -}}
-{{- with last . }}{{ trimSuffix "/" . }}/{{ end -}}
-{{- $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default (index . 1) }}{{ end -}}
+{{- $root := first . -}}
+{{- $image := last . -}}
+{{- with $image.registry | default $root.Values.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end -}}
 {{- end }}
 
 {{/* The operator's ServiceAccount. */}}
 {{- define "darwin.account" -}}
-{{- .Values.serviceAccount.name | default (include "darwin.name" .) -}}
+{{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "darwin.name" .) "default") -}}
+{{- end }}
+
+{{/*
+Whether an object for Prometheus Operator or Grafana is wanted; of a list: the root, auto, true or false. Something or
+nothing, since a template gives text.
+*/}}
+{{- define "darwin.wanted" -}}
+{{- $there := (first .).Capabilities.APIVersions.Has "monitoring.coreos.com/v1" -}}
+{{- $wanted := last . | toString -}}
+{{- if or (eq $wanted "true") (and (eq $wanted "auto") $there) }}wanted{{ end -}}
+{{- end }}
+
+{{/* Name of `helm test`'s Pod, and the label that it has instead of the operator's, so that no Service takes it for that. */}}
+{{- define "darwin.testName" -}}
+{{- include "darwin.name" . | trunc 58 | trimSuffix "-" }}-test
+{{- end }}
+
+{{- define "darwin.testSelector" -}}
+app.kubernetes.io/name: {{ include "darwin.testName" . }}
 {{- end }}
 
 {{/* Pod Security's `restricted`. */}}
