@@ -37,14 +37,14 @@ class Operator:
     release: str = "darwin"
     port: int = field(default_factory=lambda: free_ports(1)[0])
 
-    def install(self, operator_image: str, worker_image: str, *values: str) -> None:
+    def install(self, operator_image: str, worker_image: str, *values: str, chart: Path = CHART) -> None:
         """Install or upgrade it, and wait until it is healthy."""
         images = {"image": operator_image, "workerImage": worker_image}
         parts = {name: image.rpartition(":") for name, image in images.items()}
         settings = [f"{name}.repository={whole},{name}.tag={tag}" for name, (whole, _, tag) in parts.items()]
         settings += [f"port={self.port}", f"watchNamespaces={{{self.namespace}}}", *SHARED, *values]
         flags = [part for setting in settings for part in ("--set", setting)]
-        program("helm", "upgrade", "--install", self.release, CHART, *flags, *self._there("120s"))
+        program("helm", "upgrade", "--install", self.release, chart, *flags, *self._there("120s"))
 
     def uninstall(self) -> None:
         program("helm", "uninstall", self.release, *self._there("60s"))

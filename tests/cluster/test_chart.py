@@ -1,8 +1,10 @@
-"""A real API server takes every object of the chart, and Pod Security's `restricted` its Pod."""
+"""The chart on a real API server: every object is valid, its roles reach people, and releases come, change and go."""
 
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,19 +15,84 @@ from tests.cluster.operated import CHART, Operator, Run
 
 pytestmark = pytest.mark.cluster
 
+CRD = crd()["metadata"]["name"]
+RULES = {"groups": [{"name": "darwin", "rules": [{"alert": "A", "expr": "up == 0", "for": "5m"}]}]}
+Json = dict[str, Any]
+
+
+def resource(kind: str, spec: Json) -> Json:
+    """A kind of monitoring.coreos.com that takes `spec` and nothing else: names and structure as Prometheus Operator
+    documents them, of the fields that the chart writes. What its own CRDs check besides isn't checked here."""
+    plural = f"{kind.lower()}s"
+    schema = {"type": "object", "properties": {"spec": spec}, "required": ["spec"]}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.monitoring.coreos.com"},
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+            "versions": [version],
+        },
+    }
+
+
+def fields(**known: Json) -> Json:
+    return {"type": "object", "properties": known}
+
+
+STRING, MAP = {"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}
+ENDPOINT = fields(port=STRING, path=STRING, interval=STRING, honorLabels={"type": "boolean"})
+RULE = fields(**dict.fromkeys(("alert", "record", "expr", "for"), STRING), labels=MAP, annotations=MAP)
+GROUP = fields(name=STRING, interval=STRING, rules={"type": "array", "items": RULE})
+MONITORING = {
+    "ServiceMonitor": fields(selector=fields(matchLabels=MAP), endpoints={"type": "array", "items": ENDPOINT}),
+    "PrometheusRule": fields(groups={"type": "array", "items": GROUP}),
+}
+
+
+@pytest.fixture(scope="module")
+def prometheus_operator(kubernetes: Kubernetes) -> Iterator[None]:
+    """Its kinds, where the cluster doesn't have them."""
+    known = kubectl("get", "crd", "--output=name")
+    made = [one for kind, spec in MONITORING.items() if (one := resource(kind, spec))["metadata"]["name"] not in known]
+    for one in made:
+        kubernetes.apply(one)
+        kubectl("wait", "crd", one["metadata"]["name"], "--for=condition=Established", "--timeout=60s")
+    yield
+    for one in made:
+        kubectl("delete", "crd", one["metadata"]["name"])
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Path:
+    """The chart; with an alert of the test's own, as long as it has none."""
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    rules = chart / "files" / "rules.yaml"
+    if not rules.exists():
+        rules.write_text(yaml.safe_dump(RULES))
+    return chart
+
 
 @pytest.mark.parametrize("everywhere", [True, False], ids=["everywhere", "somewhere"])
-def test_every_object_is_valid_and_its_pod_is_restricted(
-    kubernetes: Kubernetes, restricted: str, everywhere: bool, tmp_path: Path
+@pytest.mark.usefixtures("prometheus_operator")
+def test_every_object_is_valid_and_every_pod_is_restricted(
+    kubernetes: Kubernetes, restricted: str, everywhere: bool, tmp_path: Path, watched: Path
 ) -> None:
     where = [] if everywhere else ["--set", f"watchNamespaces={{{restricted}}}"]
-    more = ["--set", f"networkPolicy.enabled=true,kueue.enabled=true,worker.namespaces={{{restricted}}}"]
-    text = program("helm", "template", "darwin", CHART, "--namespace", restricted, *where, *more)
+    wanted = [f"metrics.{name}.enabled=true" for name in ("serviceMonitor", "prometheusRule", "dashboards")]
+    values = [*wanted, "networkPolicy.enabled=true", "kueue.enabled=true", f"worker.namespaces={{{restricted}}}"]
+    more = ["--set", ",".join(values), "--set", "extraEnv[0].name=A,podLabels.team=a,nodeSelector.pool=cpu"]
+    text = program("helm", "template", "darwin", watched, "--namespace", restricted, *where, *more)
     (tmp_path / "chart.yaml").write_text(text)
     kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", tmp_path / "chart.yaml")
-    objects = [o for o in yaml.safe_load_all(text) if o]
-    pods = [o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment"]
-    pods += [o["spec"] for o in objects if o["kind"] == "Pod"]
+    objects = [one for one in yaml.safe_load_all(text) if one]
+    assert {"NetworkPolicy", "Service", "ServiceMonitor", "PrometheusRule"} <= {one["kind"] for one in objects}
+    pods = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
+    pods += [one["spec"] for one in objects if one["kind"] == "Pod"]
     assert len(pods) == 2
     for spec in pods:
         spec = {**spec, "serviceAccountName": "default"}  # its own isn't there
@@ -33,34 +100,76 @@ def test_every_object_is_valid_and_its_pod_is_restricted(
         kubernetes.create(pod, restricted, dry=True)
 
 
-def test_it_is_installed_upgraded_uninstalled_and_installed_again_over_its_crd(
-    kubernetes: Kubernetes, images: tuple[str, str], small_run: Callable[[str], Run]
+@pytest.mark.usefixtures("merges")
+def test_who_views_can_read_merges_and_only_who_edits_can_write_them(make_namespace: Callable[..., str]) -> None:
+    namespace = make_namespace({})
+    every = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+    own = f"rbac.aggregate=true,watchNamespaces={{{namespace}}}"
+    text = program("helm", "template", "roles", CHART, "--namespace", namespace, "--set", own)
+    roles = [one for one in yaml.safe_load_all(text) if one and one["kind"] == "ClusterRole"]
+    manifest = yaml.safe_dump_all(roles)
+    apply(manifest)
+    try:
+        for role in ("view", "edit", "admin"):
+            kubectl("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}er", "-n", namespace)
+        until(lambda: can(namespace, "viewer", "get") and can(namespace, "editer", "create"))
+        until(lambda: can(namespace, "adminer", "create"))
+        able = {
+            role: {verb for verb in every if can(namespace, f"{role}er", verb)} for role in ("view", "edit", "admin")
+        }
+        assert able == {"view": {"get", "list", "watch"}, "edit": {*every}, "admin": {*every}}
+        assert not can(namespace, "stranger", "get")
+    finally:
+        delete(manifest)
+
+
+@pytest.mark.slow
+def test_an_upgrade_upgrades_the_crd_and_an_experiment_runs_over_one_that_was_kept(
+    kubernetes: Kubernetes, images: tuple[str, str], small_run: Callable[[str], Run], tmp_path: Path
 ) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(CHART, older)
+    file = older / "files" / "crd.yaml"
+    before = crd()
+    del before["spec"]["names"]["shortNames"]
+    file.write_text(yaml.safe_dump(before))
     run = small_run("installed-again")
     operator = Operator(kubernetes, run.namespace, "again")
     everything = ("crds.enabled=true", "rbac.aggregate=true", "metrics.testHost=127.0.0.1")
-    kubectl("delete", "--wait", "crd", crd()["metadata"]["name"])
+    kubectl("delete", "--wait", "crd", CRD)
     try:
-        operator.install(*images, *everything)
-        run.apply()
-        until(lambda: run.condition("Ready"))
+        operator.install(*images, *everything, chart=older)
+        assert short_names(kubernetes) == []
         operator.install(*images, *everything, "log.level=debug")
+        assert short_names(kubernetes) == ["dm"]
+        run.apply()
         program("helm", "test", operator.release, "--namespace", run.namespace, "--timeout", "60s")
         operator.uninstall()
-        assert run.condition("Ready"), "its DarwinMerges are still there"
+        assert run.found(), "its DarwinMerges are still there"
         operator.install(*images, *everything)
         run.wait("Complete")
-        for role, verbs in {"view": ["get"], "edit": ["get", "create", "patch", "delete"]}.items():
-            kubectl("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}er", "-n", run.namespace)
-            able = {verb for verb in ("get", "create", "patch", "delete") if can(run.namespace, f"{role}er", verb)}
-            assert able == {*verbs}
     finally:
         run.delete()
         operator.uninstall()
         kubernetes.apply(crd())
 
 
+def short_names(kubernetes: Kubernetes) -> list[str]:
+    """Of the kind, as the cluster has it."""
+    found = kubernetes.of("CustomResourceDefinition").get(name=CRD).to_dict()
+    return list(found["spec"]["names"].get("shortNames") or [])
+
+
 def can(namespace: str, user: str, verb: str) -> bool:
     """Whether a user may do that with DarwinMerges."""
-    command = ["kubectl", "auth", "can-i", verb, "darwinmerges", "--namespace", namespace, f"--as={user}"]
-    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip() == "yes"
+    command = ["kubectl", "auth", "can-i", verb, f"darwinmerges.{CRD.partition('.')[2]}", "-n", namespace]
+    done = subprocess.run([*command, f"--as={user}"], check=False, capture_output=True, text=True)
+    return done.stdout.strip() == "yes"
+
+
+def apply(manifest: str) -> None:
+    subprocess.run(["kubectl", "apply", "--filename=-"], input=manifest, text=True, check=True, capture_output=True)
+
+
+def delete(manifest: str) -> None:
+    subprocess.run(["kubectl", "delete", "--filename=-"], input=manifest, text=True, check=True, capture_output=True)
