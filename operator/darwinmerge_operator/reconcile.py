@@ -144,7 +144,7 @@ class Reconciler:
         self._metrics.board.put(key, figures_of(found, seen, decision, status, told))
         for job in seen.jobs:
             ended = [pod.finished_at for pod in job.pods if pod.finished_at]
-            if job.done and ended and job.name in decision.remove:  # it is gone at the next look
+            if job.told and ended and job.name in decision.remove:  # it is gone at the next look
                 self._metrics.stage_took(job.stage, max(ended) - job.created)
 
     def _restate(self, key: Key, status: Status) -> None:
