@@ -74,6 +74,19 @@ class Proxy:
 
 
 @contextlib.contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Requests to the endpoint that it gives are handled by `handler`, until the block ends."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.server_port}"
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
 def proxy(server: str) -> Iterator[Proxy]:
     """A proxy before the server at that endpoint, until the block ends."""
     found = Proxy(server)
@@ -115,12 +128,5 @@ def proxy(server: str) -> Iterator[Proxy]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the test's own messages are enough."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        found.endpoint = f"http://127.0.0.1:{listening.server_port}"
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield found
-        finally:
-            listening.shutdown()
-            thread.join()
+    with served(Handler) as found.endpoint:
+        yield found

@@ -14,7 +14,7 @@ from typing import Any
 from kubernetes import client
 
 from darwinmerge_operator.job import LABEL
-from darwinmerge_operator.patience import PAUSE_SECONDS
+from darwinmerge_operator.patience import pause_of
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 
 TIMEOUT = (5, 30)  # seconds to connect, and to answer
@@ -153,7 +153,7 @@ class Api:
         finally:
             self._told(method, _resource(path), code)
         if answer.status in (429, 503):
-            self._pause.asked(answer.headers.get("Retry-After"))
+            self._pause.asked(pause_of(answer.headers.get("Retry-After")))
         if not 200 <= answer.status <= 299:
             raise named(answer.status, text)
         found: Object = json.loads(text)
@@ -176,11 +176,10 @@ class _Pause:
             if (left := self._until - time.monotonic()) > 0:
                 raise Busy(f"the API server has asked for a pause, of which {left:.1f} s are left", left)
 
-    def asked(self, seconds: str | None) -> None:
+    def asked(self, seconds: float) -> None:
         """The server asks for so many seconds."""
-        if seconds and seconds.isdigit():
-            with self._lock:
-                self._until = max(self._until, time.monotonic() + min(float(seconds), PAUSE_SECONDS))
+        with self._lock:
+            self._until = max(self._until, time.monotonic() + seconds)
 
 
 def _resource(path: str) -> str:

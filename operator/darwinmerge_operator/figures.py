@@ -24,7 +24,7 @@ Sample = tuple[str, tuple[str, ...], float]
 """A metric's name, its labels' values as `metric.RUN` lists them, and the value."""
 
 PHASES = (
-    *("Starting", "Resolving", "MRI", "Evolving", "Finals", "Verdict", "Publishing"),
+    *dict.fromkeys(("Starting", *view.PHASES.values(), "Evolving")),
     *("Suspended", "Queued", "Stalled", "Complete", "Failed"),
 )
 

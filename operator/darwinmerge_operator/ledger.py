@@ -94,6 +94,11 @@ def key_of(task: TaskId, part: Part | str) -> str:
     return f"{task[:16]}/{part}"
 
 
+def ledger_name(run: str) -> str:
+    """The ConfigMap of a run's ledger."""
+    return f"{run}.ledger"  # no run's name has a dot, nor has a ConfigMap that somebody called after one
+
+
 def to_data(ledger: Ledger) -> dict[str, str]:
     """`binaryData` of the ConfigMap."""
     raw = ledger.model_dump_json(by_alias=True, exclude_defaults=False).encode()

@@ -28,9 +28,9 @@ from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.news import News, NoDiffs, NoProgress
 from darwinmerge_operator.patience import Backoffs, Pace
-from darwinmerge_operator.reconcile import RETRY, Key, Reconciler
+from darwinmerge_operator.reconcile import Key, Reconciler
 from darwinmerge_operator.remembered import Remembered
-from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
+from darwinmerge_operator.resource import GROUP, PLURAL, RETRY, VERSION
 from darwinmerge_operator.workqueue import WorkQueue
 
 WATCH_SECONDS = 240  # of one watch request, as the server ends it; a client waits somewhat longer

@@ -75,13 +75,13 @@ class Metrics:
         self._total = self._counter("darwin_operator_reconcile_total")
         self._errors = self._counter("darwin_operator_reconcile_errors_total")
         self._asked = self._counter("darwin_operator_api_requests_total")
+        self._age = self._gauge("darwin_operator_watch_age_seconds")
         self._heard: dict[str, float] = {}
 
     def watch_queue(self, depth: Callable[[], float], lag: Callable[[], float]) -> None:
         """Tell how many runs are due, and for how long one has been."""
         self._gauge("darwin_operator_queue_depth").set_function(depth)
         self._gauge("darwin_operator_queue_lag_seconds").set_function(lag)
-        self._age = self._gauge("darwin_operator_watch_age_seconds")
 
     def heard(self, resource: str) -> None:
         """The watch of a resource has told something."""

@@ -24,6 +24,11 @@ Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 Path = tuple[str, bool]  # and whether it is watched
 
 
+def pause_of(retry_after: str | None) -> float:
+    """Seconds for which the API server wants to be left alone, by this header of its answer."""
+    return min(float(retry_after), PAUSE_SECONDS) if retry_after and retry_after.isdigit() else 0.0
+
+
 class Backoffs:
     """Seconds to wait after one error, the next, and so on without end."""
 
@@ -91,5 +96,4 @@ class Pace:
         """It was asked in vain; the API server may have said for how long it wants to be left alone."""
         share = self._shares[path]
         share.backoffs = share.backoffs or iter(Backoffs())
-        asked = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-        share.due = self._clock() + max(next(share.backoffs), min(asked, PAUSE_SECONDS))
+        share.due = self._clock() + max(next(share.backoffs), pause_of(retry_after))

@@ -13,7 +13,6 @@ from urllib3.exceptions import HTTPError
 
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import tell, view
@@ -21,15 +20,14 @@ from darwinmerge_operator.api import Api, Busy, Conflict, Exists, Gone, Object, 
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
 from darwinmerge_operator.figures import figures_of, told_of
-from darwinmerge_operator.ledger import Ledger, from_data, to_data
+from darwinmerge_operator.ledger import Ledger, from_data, ledger_name, to_data
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.remembered import Remembered
-from darwinmerge_operator.resource import GROUP, KIND, DarwinMerge, from_api
+from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge, from_api
 from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.workqueue import Postponed
 
-RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
 RESYNC_SECONDS = 60.0  # after which an unfinished run is looked at, whatever was or wasn't heard of it
 REFUSED_AGAIN_SECONDS = 15.0
 
@@ -133,14 +131,13 @@ class Reconciler:
         old = expired(seen.jobs, run.resource.spec.cluster.ttl_seconds_after_finished, now, waits)
         run.delete([job.name for job in old])
         decision = Decision(ledger=seen.ledger, remove=tuple(job.name for job in old))
-        told = known.told if known else told_of(seen.ledger, walk(seen.experiment, seen.ledger.results))
+        told = known.told if known else told_of(seen.ledger, decision.walk_of(seen.experiment))
         self._metrics.board.put(run.key, figures_of(run.found, seen, decision, status, told))
         return min(waits, default=None)
 
     def _count(self, key: Key, found: Object, seen: Seen, decision: Decision, status: Status) -> None:
         """For /metrics."""
-        walked = decision.walked or walk(seen.experiment, decision.ledger.results)
-        told = told_of(decision.ledger, walked)
+        told = told_of(decision.ledger, decision.walk_of(seen.experiment))
         self._metrics.board.put(key, figures_of(found, seen, decision, status, told))
         for job in seen.jobs:
             ended = [pod.finished_at for pod in job.pods if pod.finished_at]
@@ -309,11 +306,6 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
         elif old.get(name) != value:
             patch[name] = value
     return patch
-
-
-def ledger_name(run: str) -> str:
-    """The ConfigMap of a run's ledger."""
-    return f"{run}.ledger"  # no run's name has a dot, nor has a ConfigMap that somebody called after one
 
 
 def _about(key: Key) -> dict[str, str]:

@@ -23,6 +23,7 @@ from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.rules import Rule, immutable, or_default
 
 GROUP, VERSION, KIND, PLURAL = "darwinmerge.io", "v1alpha1", "DarwinMerge", "darwinmerges"
+RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
 NAME_LETTERS = 36  # a Job's name holds it and says besides what the Job is for
 
 _PATH = r"(/[^/\x00-\x1f]+)*/?"

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from darwinmerge.canonical import digest
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Generation, walk
+from darwinmerge.pipeline.plan import Generation
 from darwinmerge_operator.decide import Decision, Seen
 from darwinmerge_operator.known import beside_parents
 from darwinmerge_operator.status import Status, SuspendedReason
@@ -116,8 +116,7 @@ def _generation(before: Status | None, now: Status, seen: Seen, decision: Decisi
     known = before.progress.candidates if before and before.progress else 0
     if not now.progress or now.progress.candidates <= known:
         return
-    walked = decision.walked or walk(seen.experiment, decision.ledger.results)
-    finished = [g for g in walked.generations if g.scores is not None]
+    finished = [g for g in decision.walk_of(seen.experiment).generations if g.scores is not None]
     if sum(len(g.tasks) for g in finished) <= known:
         return
     best, earlier = _best(finished[-1:]), _best(finished[-2:-1])

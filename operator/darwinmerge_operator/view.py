@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from darwinmerge.pipeline.plan import walk
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Seen
 from darwinmerge_operator.known import TOLD, Said, known
 from darwinmerge_operator.seen import SeenJob
@@ -60,8 +59,7 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
     """
     ledger = decision.ledger
     finished = bool(decision.outcome) or holds(before, "Complete") or holds(before, "Failed")
-    walked = decision.walked or walk(seen.experiment, ledger.results)
-    found, progress, said = known(seen.experiment, ledger.results, walked, finished)
+    found, progress, said = known(seen.experiment, ledger.results, decision.walk_of(seen.experiment), finished)
     if ledger.recalling and before and before.progress and progress.questions <= before.progress.questions:
         found, progress = before, before.progress
         said = {kind: what for kind, what in _said(before).items() if kind in TOLD}

@@ -12,8 +12,7 @@ from darwinmerge.pipeline.tasks import mixing_of
 from darwinmerge.report.state import Scored, State
 from darwinmerge.search.genome import GENES
 from darwinmerge.store import fetch, layout
-from darwinmerge_operator.ledger import Ledger
-from darwinmerge_operator.reconcile import ledger_name
+from darwinmerge_operator.ledger import Ledger, ledger_name
 from darwinmerge_operator.resource import DarwinMerge
 from kubectl_darwin.arguments import reaches_cluster, takes_form, tell
 from kubectl_darwin.cluster import Cluster

@@ -17,8 +17,7 @@ from darwinmerge.report.lines import title
 from darwinmerge.report.state import State, state_of
 from darwinmerge_operator.api import Object
 from darwinmerge_operator.crd import pruned
-from darwinmerge_operator.ledger import Ledger, from_data
-from darwinmerge_operator.reconcile import ledger_name
+from darwinmerge_operator.ledger import Ledger, from_data, ledger_name
 from darwinmerge_operator.resource import DarwinMerge, from_api
 from darwinmerge_operator.seen import SeenJob, seconds, seen_jobs
 from darwinmerge_operator.status import Status

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from darwinmerge.errors import BadConfiguration
-from darwinmerge_operator.reconcile import RETRY
+from darwinmerge_operator.resource import RETRY
 from kubectl_darwin.arguments import reaches_cluster
 from kubectl_darwin.change import ended
 from kubectl_darwin.cluster import Cluster

@@ -14,14 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
 import urllib3
 from kubernetes import config
 
 from tests.cluster.outcomes import most_in_a_minute
-from tests.proxy import HOP
+from tests.proxy import HOP, served
 
 REASONS = {409: "Conflict", 410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 PATIENCE = urllib3.Timeout(connect=5, read=300)
@@ -205,12 +205,5 @@ def api_proxy() -> Iterator[ApiProxy]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the test's own messages are enough."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        found.endpoint = f"http://127.0.0.1:{listening.server_port}"
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield found
-        finally:
-            listening.shutdown()
-            thread.join()
+    with served(Handler) as found.endpoint:
+        yield found

@@ -13,7 +13,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 from urllib3.exceptions import HTTPError
 
 from darwinmerge_operator.crd import crd
-from darwinmerge_operator.reconcile import RETRY
+from darwinmerge_operator.resource import RETRY
 from tests.cluster.conftest import Kubernetes, named, until
 from tests.cluster.operated import Json, Operator, Run, kill
 

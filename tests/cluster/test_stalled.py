@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from darwinmerge_operator.reconcile import RETRY
+from darwinmerge_operator.resource import RETRY
 from tests.cluster.conftest import RESTRICTED, Kubernetes, running, until
 from tests.cluster.operated import Json, Operator, Run
 from tests.clustered import edited
