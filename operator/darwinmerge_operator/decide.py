@@ -89,9 +89,7 @@ class Decision(Frozen):
     halts: tuple[Halt, ...] = ()
     outcome: Outcome | None = None
     again_in: float | None = None  # seconds after which time itself changes the decision
-    walked: SkipValidation[Walk | None] = Field(
-        default=None, repr=False
-    )  # over the ledger's results, where it was needed
+    walked: SkipValidation[Walk | None] = Field(default=None, repr=False)  # over the ledger's results, if it was needed
 
     def walk_of(self, experiment: Experiment) -> Walk:
         """The walk over the ledger's results."""
