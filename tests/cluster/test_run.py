@@ -45,11 +45,12 @@ def story(
     jobs: dict[str, dict[str, Any]] = {}
 
     def look() -> bool:
+        ended = run.condition("Complete") or run.condition("Failed")
         phase = run.status().get("phase", "")
         if phase and phase not in phases[-1:]:
             phases.append(phase)
         jobs.update({job["metadata"]["name"]: job for job in run.jobs()})
-        return bool(run.condition("Complete") or run.condition("Failed"))
+        return bool(ended)
 
     with scraping(operator.port, tmp_path_factory.mktemp("prometheus")) as prometheus:
         run.apply()
