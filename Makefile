@@ -28,6 +28,8 @@ DARWIN_CLUSTER_DIR ?=
 export DARWIN_CLUSTER DARWIN_CLUSTER_DIR
 
 BIN := .venv/bin
+# A test process a core, up to eight: each brings its own S3 server and its own undisturbed run.
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 STAMP := .venv/.stamp
 # -qq: only errors are shown. --no-compile: a module is byte-compiled when it is first imported, and most never are.
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
@@ -51,7 +53,7 @@ run: setup ## Evolve the example's real language model, from nothing to verdict
 
 ##@ Develop
 test: setup ## Run the tests, without the slow ones and those that need a Kubernetes
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not cluster"
 
 test-all: setup ## Run every test; those that miss something say what, and are skipped
 	$(BIN)/python -m pytest
