@@ -47,7 +47,7 @@ def test_a_recorded_status_is_one_that_this_version_writes(stage: str) -> None:
     Status.model_validate(RECORDED[stage]["status"])
 
 
-@pytest.mark.parametrize("stage", set(RECORDED) - {"unseen"})
+@pytest.mark.parametrize("stage", sorted(set(RECORDED) - {"unseen"}))
 def test_whatever_a_run_was_what_is_changed_since_is_progressing(stage: str) -> None:
     changed = edited(RECORDED[stage], {"metadata.generation": RECORDED[stage]["metadata"]["generation"] + 1})
     assert health(changed)[0] == "Progressing"
