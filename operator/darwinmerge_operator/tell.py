@@ -82,9 +82,6 @@ def _told(before: Status | None, now: Status, seen: Seen, decision: Decision) ->
     if not condition(before, "MRIInformative") and (mri := condition(now, "MRIInformative")):
         yield "MRICompleted", f"{mri.reason}: {mri.message}"
     yield from _rejected(before, now)
-    if now.best and (not before or not before.best or now.best.score > before.best.score):
-        place = f"generation {now.best.generation}, candidate {now.best.index + 1}"
-        yield "NewBest", f"{place}: {_score(now.best.score, now)}"
     yield from _generation(before, now, seen, decision)
     stalled, known = condition(now, "Stalled"), condition(before, "Stalled")
     if stalled and not (known and (known.reason, known.message) == (stalled.reason, stalled.message)):
@@ -112,7 +109,9 @@ def _rejected(before: Status | None, now: Status) -> Iterator[tuple[Reason, str]
 
 
 def _generation(before: Status | None, now: Status, seen: Seen, decision: Decision) -> Iterator[tuple[Reason, str]]:
-    """The last generation that is finished, if it wasn't before; each starts when the one before it has finished."""
+    """The last generation that is finished, if it wasn't before, and what it found: with candidates that come one by
+    one, an event for each would be a fifth write a candidate. Each starts when the one before it has finished.
+    """
     known = before.progress.candidates if before and before.progress else 0
     if not now.progress or now.progress.candidates <= known:
         return
@@ -124,6 +123,10 @@ def _generation(before: Status | None, now: Status, seen: Seen, decision: Decisi
     if best is not None and earlier is not None:
         what += f", {best - earlier:+z.3f} over the generation before"
     yield "GenerationCompleted", f"generation {finished[-1].number}/{now.progress.steps}: {what}"
+    before_it = _best(finished[:-1])
+    if now.best and best is not None and (before_it is None or best > before_it):
+        place = f"generation {now.best.generation}, candidate {now.best.index + 1}"
+        yield "NewBest", f"{place}: {_score(now.best.score, now)}"
 
 
 def _best(generations: Sequence[Generation]) -> float | None:

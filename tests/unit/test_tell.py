@@ -63,12 +63,14 @@ def test_a_whole_run_is_a_story() -> None:
         assert re.fullmatch(pattern, words)
 
 
-def test_a_new_best_is_told_as_soon_as_it_is_scored() -> None:
-    looks = finished(experiment(steps=3, candidates=4))
-    bests = [status.best.score for status in looks.statuses if status.best]
-    assert len(set(bests)) > 1
-    assert reasons(looks).count("NewBest") == len(set(bests))
-    assert all(f"{best:.3f}" in "".join(looks.told) for best in bests)
+def test_a_generation_that_found_a_new_best_says_which() -> None:
+    looks = finished(experiment(steps=6, candidates=4))
+    ended = [status.best for status in looks.statuses if status.best and status.progress.candidates % 4 == 0]  # type: ignore[union-attr]
+    bests = list(dict.fromkeys((best.generation, best.index, best.score) for best in ended))
+    assert 1 < len(bests) < 6
+    told = [words for words in looks.told if words.startswith("NewBest")]
+    for words, (generation, index, score) in zip(told, bests, strict=True):
+        assert words.startswith(f"NewBest: generation {generation}, candidate {index + 1}: {score:.3f}")
 
 
 def test_each_rejected_candidate_is_told_with_its_reason() -> None:
