@@ -1,6 +1,7 @@
 """Whatever befalls a run, it ends as if nothing had: the same child, nothing lost, nothing computed twice.
 
 All faults strike one run, one after the other; each strikes a run of its own in the slow cases (`make faults`).
+Whatever it was, nobody storms the API server, and no secret stands in what anybody could have read meanwhile.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from darwinmerge_operator.crd import crd
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.faults import FAULTS, Fault, Scene, everything
 from tests.cluster.operated import Operator, Run
+from tests.cluster.outcomes import MOST_IN_A_MINUTE, Asked
+from tests.cluster.overheard import overheard
 from tests.integration.conftest import World
 
 pytestmark = pytest.mark.cluster
@@ -27,21 +30,28 @@ def test_a_run_ends_as_if_nothing_had_befallen_it(
     images: tuple[str, str],
     small_run: Callable[[str], Run],
     on_one_machine: World,
+    record_property: Callable[[str, object], None],
 ) -> None:
     run = small_run(befalls.__name__)
     operator, second = (Operator(kubernetes, run.namespace, release) for release in ("first", "second"))
     scene = Scene(kubernetes, run, operator, second, images)
+    asked = Asked(run.namespace)
     operator.install(*images)
     try:
-        run.apply()
-        befalls(scene)
-        before = run.stored()
-        run.wait("Complete")
+        with overheard(kubernetes, run.namespace) as heard:
+            run.apply()
+            befalls(scene)
+            before = run.stored()
+            run.wait("Complete")
+        for counted in (*asked.counted().items(), *scene.told.items()):
+            record_property(*counted)
         assert run.lasting() == on_one_machine.objects()
         written = {key: when for key, when in before.items() if not key.startswith(APART)}
         assert written.items() <= run.stored().items()
         assert until(lambda: not [job for job in run.jobs() if not job["status"].get("failed")])
         assert len([event for event in run.events() if event["reason"] == "Completed"]) == 1
+        assert asked.most <= 2 * MOST_IN_A_MINUTE  # of two operators, where there are two
+        heard.assert_no_secret(run)
     finally:
         kubernetes.apply(crd())
         run.delete()
