@@ -10,7 +10,7 @@ import yaml
 
 from tests.argocd import HEALTH
 from tests.cluster.conftest import Kubernetes, kubectl, until
-from tests.cluster.operated import Operator, Run
+from tests.cluster.operated import RUN_SECONDS, Operator, Run
 from tests.clustered import edited
 from tests.unit.test_gitops import GITOPS
 
@@ -44,6 +44,26 @@ def test_suspend_in_git_gives_everything_back_and_the_run_goes_on_without_it(
     run.by_kubectl("apply", *flags, cluster__suspend=True)
     until(lambda: run.condition("Suspended") and not run.jobs())
     run.by_kubectl("diff", *flags, cluster__suspend=True)
+    run.delete()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_operator")
+def test_parallelism_raised_in_git_is_that_of_a_run_that_goes_on(small_run: Callable[[str], Run]) -> None:
+    name = "git-parallel"
+    plain = small_run(name)
+    run = replace(plain, document=edited(plain.document, {"metadata.name": name, "spec.evolution.candidates": 6}))
+    run.by_kubectl("apply", cluster__parallelism=1)
+
+    def working() -> int:
+        return sum("-report-" not in pod["metadata"]["name"] for pod in run.running())
+
+    until(lambda: run.running("-score-"), RUN_SECONDS)
+    assert working() == 1
+    run.by_kubectl("apply", cluster__parallelism=3)
+    until(lambda: working() == 3)
+    run.by_kubectl("apply", cluster__parallelism=1)
+    until(lambda: working() == 1)
     run.delete()
 
 

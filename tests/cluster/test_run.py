@@ -53,7 +53,7 @@ def story(
         return bool(ended)
 
     with scraping(operator.port, tmp_path_factory.mktemp("prometheus")) as prometheus:
-        run.apply()
+        run.by_kubectl("apply")
         until(look, RUN_SECONDS, 0.3)
         yield Story(run, operator, operator.log(), phases, jobs, prometheus)
     if not run.gone():
@@ -125,6 +125,11 @@ def test_no_secret_is_told(story: Story, parents_in_s3: S3) -> None:
     assert not any(secret in one for one in told)
 
 
+@pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_what_is_in_git_is_what_is_in_the_cluster_although_it_has_run(story: Story, flags: tuple[str, ...]) -> None:
+    story.run.by_kubectl("diff", *flags)
+
+
 def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machine(
     story: Story, on_one_machine: World, tmp_path: Path
 ) -> None:
@@ -135,7 +140,7 @@ def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machi
     here = darwin("run", longer.manifest)
     assert here.returncode == 0, here.stderr
 
-    story.run.patch({"evolution": {"steps": 2}})
+    story.run.by_kubectl("apply", evolution__steps=2)
     until(lambda: not story.run.condition("Complete"))
     story.run.wait("Complete")
     assert story.run.status()["progress"]["step"] == 2
