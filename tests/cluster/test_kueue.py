@@ -163,7 +163,7 @@ def test_a_suspended_run_gives_its_quota_back_and_goes_on_in_the_queue(
 ) -> None:
     run = begin(queue.name)
     until(lambda: run.running("-score-"))
-    assert queue.used() == 1
+    until(lambda: queue.used() == 1)
     run.patch({"cluster": {"suspend": True}})
     until(lambda: not queue.workloads() and not queue.used())
     assert not run.jobs()
