@@ -142,6 +142,13 @@ def test_a_wrong_member_of_a_union_is_told_both_ways_out() -> None:
     assert only_mistake(output={"uri": "ftp://x"}).startswith("spec.output.uri: unknown scheme 'ftp'; allowed: a path")
 
 
+def test_access_keys_in_a_uri_are_refused_and_not_told_again() -> None:
+    told = only_mistake(store={"uri": "s3://AKIA:geheim@models/runs"})
+    assert told.startswith("spec.store.uri: write s3://bucket/prefix; access keys come from the environment")
+    assert "AKIA" not in told
+    assert "geheim" not in told
+
+
 def test_of_two_fields_that_contradict_each_other_the_contradiction_is_told_and_no_more() -> None:
     same = {"parents": {"father": {"uri": "a"}, "mother": {"uri": "a"}}}
     assert only_mistake(**same) == "spec.parents: father and mother are the same model; there is nothing to merge"

@@ -202,7 +202,7 @@ _TYPE_NAMES = {"int", "str", "float", "constrained-int", "constrained-str"}
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = re.sub(r"://[^/@]+@", "://…@", json.dumps(value, default=str, ensure_ascii=False))  # a key isn't told again
     return text if len(text) <= 60 else text[:57] + "..."
 
 

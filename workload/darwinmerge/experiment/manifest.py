@@ -26,6 +26,8 @@ def _uri(uri: str) -> str:
         raise ValueError("the URI names no place after its scheme")
     if re.search(r"[\x00-\x1f]", uri):
         raise ValueError("control characters are not allowed")
+    if scheme == "s3" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", rest.partition("/")[0]):
+        raise ValueError("write s3://bucket/prefix; access keys come from the environment or a Secret, never in a URI")
     return uri
 
 
