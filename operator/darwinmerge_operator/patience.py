@@ -4,11 +4,13 @@ By itself kopf gives up on a server that answers with errors for a minute, and a
 410; then the whole operator ends, or hangs in ending. And a watch that is cut is begun again at once, as often as it is
 cut. So this stands between kopf and its session: each list and each watch has a share of requests that it can't exceed,
 waits longer after each error, and what kopf is told of an error is one of the two things that it knows how to go on
-after: a connection that failed (ask again), and too many requests (list anew).
+after: a connection that failed (ask again), and too many requests (list anew). What the API server has to offer, which
+kopf asks in a dozen requests of which none may fail, is asked here until it is told.
 """
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from kopf._cogs.clients.errors import APITooManyRequestsError  # kopf has no pub
 BASE_SECONDS, MAX_SECONDS = 1.0, 30.0  # after an error; doubled for each further one
 PAUSE_SECONDS = 60.0  # the longest that the API server may ask for
 BURST, EACH_SECONDS = 5, 4.0  # requests of one list or watch that may come at once, and for how long one counts
+DISCOVERY = re.compile(r"/api(/[^/]+)?|/apis(/[^/]+){0,2}")  # paths that name no kind
 
 Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 Path = tuple[str, bool]  # and whether it is watched
@@ -65,11 +68,24 @@ class Pace:
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
         """Make a request when it is its turn; an error is kopf's to try again, and ours to make it wait."""
         path = (request.url.path, "watch" in request.url.query)
-        await self.turn(path)
+        discovery = bool(DISCOVERY.fullmatch(request.url.path))
+        while True:
+            await self.turn(path)
+            try:
+                return await self._ask(path, request, handler, whole=discovery)
+            except (aiohttp.ClientError, TimeoutError):
+                if not discovery:
+                    raise
+
+    async def _ask(
+        self, path: Path, request: aiohttp.ClientRequest, handler: Handler, whole: bool
+    ) -> aiohttp.ClientResponse:
         if path[1]:
             self._watched()
         try:
             response = await handler(request)
+            if whole:
+                await response.read()
         except (aiohttp.ClientError, TimeoutError):
             self.failed(path)
             raise

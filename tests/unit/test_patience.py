@@ -69,11 +69,11 @@ def test_what_is_asked_now_and_then_waits_for_nothing_nor_do_other_things() -> N
     assert clock.slept == []
 
 
-async def asked(port: int, pace: Pace) -> Exception | int:
-    """What a session tells kopf of a watch."""
+async def asked(port: int, pace: Pace, what: str = "pods?watch=true") -> Exception | int:
+    """What a session tells kopf of a watch, or of another request."""
     async with aiohttp.ClientSession(middlewares=[pace]) as session:
         try:
-            return (await session.get(f"http://127.0.0.1:{port}/pods?watch=true")).status
+            return (await session.get(f"http://127.0.0.1:{port}/{what}")).status
         except Exception as error:
             return error
 
@@ -84,6 +84,7 @@ class Server:
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False  # in the middle of the body
     asked: int = 0
     api: Any = None
     port: int = 0
@@ -99,6 +100,8 @@ def server() -> Iterator[Server]:
             self.send_response(found.status)
             for name, value in found.headers.items():
                 self.send_header(name, value)
+            if found.cut:
+                self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(json.dumps({"message": "said by a test", "items": []}).encode())
 
@@ -168,3 +171,21 @@ def test_each_watch_that_is_tried_is_a_sign_of_life(server: Server) -> None:
     watched: list[bool] = []
     asyncio.run(asked(server.port, Pace(lambda: watched.append(True))))
     assert watched
+
+
+@pytest.mark.parametrize("what", ["api", "api/v1", "apis", "apis/batch", "apis/batch/v1"])
+@pytest.mark.parametrize(("status", "cut"), [(500, False), (429, False), (200, True)])
+def test_what_the_api_server_has_to_offer_is_asked_until_it_is_told(
+    server: Server, what: str, status: int, cut: bool
+) -> None:
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(seconds)
+        if len(clock.slept) == 3:
+            server.status, server.cut = 200, False
+
+    server.status, server.cut = status, cut
+    assert asyncio.run(asked(server.port, Pace(clock=lambda: clock.now, sleep=sleep), what)) == 200
+    assert server.asked == 4
+    assert clock.slept == sorted(clock.slept)
