@@ -102,13 +102,7 @@ def operator(
     log.info("darwin-operator %s serves %s", __version__, ", ".join(namespace) or "all namespaces")
     for seconds in Backoffs():
         try:
-            kopf.run(
-                registry=handlers(queue, health, remembered, metrics),
-                settings=settings(),
-                standalone=True,
-                clusterwide=not namespace,
-                namespaces=namespace,
-            )
+            watch(handlers(queue, health, remembered, metrics), namespace)
             break
         except Exception as error:  # of a watch: kopf ends at an answer that it doesn't know, such as 410
             log.warning("nothing is watched, again in %.0f s: %s", seconds, error)
@@ -121,6 +115,37 @@ def operator(
     for worker in workers:
         worker.join(max(0.0, deadline - time.monotonic()))
     server.shutdown()
+
+
+def watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...]) -> None:
+    """Watch until a signal tells to stop: kopf's own handler of it is forgotten where kopf ends by an error meanwhile.
+
+    Raises:
+        Exception: kopf has ended, and nobody told it to.
+    """
+    told = asyncio.Event()
+
+    @kopf.on.startup(registry=registry)
+    async def listen(**_: Any) -> None:
+        await asyncio.sleep(0.1)  # kopf sets its own handlers a moment after the first task has started
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+
+    try:
+        asyncio.run(
+            kopf.operator(
+                registry=registry,
+                settings=settings(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=told,
+            )
+        )
+    except Exception as error:
+        if not told.is_set():
+            raise
+        log.warning("stopped; of the watches, one has failed meanwhile: %s", error)
 
 
 def _stop_when_told() -> None:

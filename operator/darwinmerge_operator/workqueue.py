@@ -23,7 +23,7 @@ class Postponed(Exception):
     """What is raised where a key can't be handled now, and that is nobody's defect."""
 
     def __init__(self, why: str, seconds: float = 0.0) -> None:
-        """`seconds`: before which it isn't worth trying."""
+        """`seconds`: before which it isn't worth trying; where they are known, nothing has failed."""
         super().__init__(why)
         self.seconds = seconds
 
@@ -62,7 +62,7 @@ class WorkQueue(Generic[K]):
             try:
                 again = self._handle(key)
             except Postponed as error:
-                again = max(self._backoff(key), error.seconds)
+                again = error.seconds * random.uniform(1.0, 1.2) if error.seconds else self._backoff(key)
                 log.info("again in %.1f s: %s", again, error, extra={"key": key})
             except Exception as error:
                 again = self._backoff(key)

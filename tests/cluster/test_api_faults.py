@@ -16,7 +16,7 @@ import pytest
 
 from tests.cluster.api_proxy import ApiProxy, Cut, Expire, Lose, Rule, Say, Slow, api_proxy
 from tests.cluster.conftest import until
-from tests.cluster.operated import RUN_SECONDS, Run
+from tests.cluster.operated import Run
 from tests.cluster.outcomes import MOST_IN_A_MINUTE
 from tests.cluster.overheard import overheard
 from tests.integration.conftest import World
@@ -24,6 +24,7 @@ from tests.s3 import free_ports
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
+PATIENCE = 1200  # seconds: every fault costs time, and a look at a run is some ten requests of which each may meet one
 WRITES, READS, WATCHES = "^(POST|PUT|PATCH|DELETE) ", "^GET (?!.*watch=)", "watch=true"
 ANSWERS = (Say(429, 1), Say(500), Say(503), Say(503, 1), Slow(1.0), Cut(), Lose())
 FAULTS: dict[str, tuple[Rule, ...]] = {
@@ -84,23 +85,23 @@ def test_a_run_ends_as_if_the_api_server_had_always_answered(
         attempts.update(job["metadata"]["labels"]["darwinmerge.io/attempt"] for job in run.jobs())
         return bool(run.condition("Complete") or run.condition("Failed") or process.poll())
 
-    with api_proxy() as proxy, overheard(run.kubernetes, run.namespace) as heard:
-        proxy.rules = rules
-        run.apply()
-        with operator(proxy, run, worker_image, tmp_path) as process:
-            until(over, RUN_SECONDS, 0.3)
-            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+    try:
+        with api_proxy() as proxy, overheard(run.kubernetes, run.namespace) as heard:
+            proxy.rules = rules
+            run.apply()
+            with operator(proxy, run, worker_image, tmp_path) as process:
+                until(over, PATIENCE, 0.3)
+                assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
         most = proxy.most_in_a_minute()
         for counted in (("requests", len(proxy.asked)), ("most", most), ("struck", len(proxy.struck))):
             record_property(*counted)
         heard.texts["log: operator"] = (tmp_path / "log").read_bytes()
-        try:
-            assert run.condition("Complete")
-            assert run.lasting() == on_one_machine.objects()
-            assert attempts == {"1"}  # nothing was computed twice, or given up
-            assert most <= MOST_IN_A_MINUTE
-            assert bool(proxy.struck) == bool(rules)
-            assert b"reconcile failed" not in heard.texts["log: operator"]  # a server in trouble is no defect of ours
-            heard.assert_no_secret(run)
-        finally:
-            run.delete()
+        assert run.condition("Complete")
+        assert run.lasting() == on_one_machine.objects()
+        assert attempts == {"1"}  # nothing was computed twice, or given up
+        assert most <= MOST_IN_A_MINUTE
+        assert bool(proxy.struck) == bool(rules)
+        assert b"reconcile failed" not in heard.texts["log: operator"]  # a server in trouble is no defect of ours
+        heard.assert_no_secret(run)
+    finally:
+        run.delete()

@@ -3,19 +3,22 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import kopf
 import pytest
 from click.testing import CliRunner
 
 from darwinmerge_operator.health import DEAD_SECONDS, LAG_SECONDS, WATCH_SECONDS, Health, serve
-from darwinmerge_operator.main import operator
+from darwinmerge_operator.main import operator, watch
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.reconcile import merge_patch
 from tests.s3 import free_ports
@@ -130,6 +133,28 @@ def test_for_an_api_server_it_waits_until_it_is_told_to_stop(tmp_path: Path) -> 
         _, told = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_signal_is_heard_even_where_the_watches_fail_at_that_moment(told: bool) -> None:
+    registry = kopf.OperatorRegistry()
+    turns: list[None] = []
+
+    @kopf.on.startup(registry=registry)
+    async def fail(**_: object) -> None:
+        turns.append(None)
+        if len(turns) == 1:
+            raise kopf.TemporaryError("when all else has started", delay=0.5)
+        if told:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise kopf.PermanentError("broken")
+
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with nullcontext() if told else pytest.raises(Exception, match="handlers failed"):
+            watch(registry, ("here",))
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.mark.parametrize(
