@@ -1,6 +1,7 @@
 """A real Prometheus that scrapes one operator, with the labels that Prometheus Operator would give the target."""
 
 import json
+import math
 import shutil
 import subprocess
 import time
@@ -28,7 +29,6 @@ TARGET = {
     "container": "operator",
 }
 READY_SECONDS = 30.0
-SCRAPE_SECONDS = 1
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -53,7 +53,8 @@ class Prometheus:
         return found[0] if found else None
 
     def over(self, expression: str, start: float, end: float, step: float = 1.0) -> dict[Labels, list[float]]:
-        """Values by labels, over a time in seconds since 1970; without those that are no numbers."""
+        """Values by labels, up to the end of a time in seconds since 1970; without those that are no numbers."""
+        start = end - math.ceil((end - start) / step) * step
         found = self._get("query_range", query=expression, start=start, end=end, step=step)["result"]
         values = {
             tuple(sorted(one["metric"].items())): [float(value) for _, value in one["values"] if value != "NaN"]
@@ -90,14 +91,14 @@ def installed(program: str = "prometheus") -> str:
 
 @contextmanager
 def scraping(port: int, folder: Path, rules: Path | None = None) -> Iterator[Prometheus]:
-    """Scrape 127.0.0.1:`port` every second.
+    """Scrape 127.0.0.1:`port` every second; once it has done so for the first time.
 
     Raises:
         RuntimeError: it isn't ready in time, with what it has said.
     """
     (own,) = free_ports(1)
     config = {
-        "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"},
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)] if rules else [],
         "scrape_configs": [
             {
@@ -114,20 +115,22 @@ def scraping(port: int, folder: Path, rules: Path | None = None) -> Iterator[Pro
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen([program, *flags], stdout=log, stderr=subprocess.STDOUT)
         try:
-            _until_ready(f"http://127.0.0.1:{own}/-/ready", process, folder / "prometheus.log")
-            yield Prometheus(f"http://127.0.0.1:{own}")
+            prometheus = Prometheus(f"http://127.0.0.1:{own}")
+            _until_scraped(prometheus, process, folder / "prometheus.log")
+            yield prometheus
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _until_scraped(prometheus: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < end:
         try:
-            with urllib.request.urlopen(address, timeout=1):
+            if prometheus.query("up"):
                 return
-        except OSError:
-            time.sleep(0.1)
-    how = f"ended with {process.returncode}" if process.returncode is not None else f"wasn't ready in {READY_SECONDS} s"
+        except (OSError, AssertionError):  # it doesn't listen yet, or isn't ready
+            pass
+        time.sleep(0.1)
+    how = f"has ended with {process.returncode}" if process.returncode is not None else "has scraped nothing in time"
     raise RuntimeError(f"Prometheus {how}:\n{log.read_text()[-2000:]}")

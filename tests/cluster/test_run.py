@@ -15,7 +15,7 @@ from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import RUN_SECONDS, Operator, Run
 from tests.dashboarded import RULES, answers
 from tests.integration.conftest import World, darwin
-from tests.prometheus import SCRAPE_SECONDS, Prometheus, scraping
+from tests.prometheus import Prometheus, scraping
 from tests.s3 import S3
 
 pytestmark = pytest.mark.cluster
@@ -60,7 +60,8 @@ def story(
         began = time.time()
         run.apply()
         until(look, RUN_SECONDS, 0.3)
-        time.sleep(3 * SCRAPE_SECONDS)  # the end is seen too
+        ended = f'darwin_merge_phase{{namespace="{run.namespace}",phase=~"Complete|Failed"}} == 1'
+        until(lambda: prometheus.query(ended))
         yield Story(run, operator, operator.log(), phases, jobs, prometheus, began, time.time())
     if not run.gone():
         run.delete()

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +19,13 @@ from darwinmerge_operator.health import Health, serve
 from darwinmerge_operator.metric import OPERATOR, RUN
 from darwinmerge_operator.metrics import Metrics
 from tests.dashboarded import DASHBOARDS, RULES, answers, of_dashboards, panels
-from tests.prometheus import Prometheus, scraping
+from tests.prometheus import READY_SECONDS, Prometheus, scraping
 from tests.s3 import free_ports
 from tests.unit.looks import BETWEEN, Looks, running
 from tests.unit.plan_world import World, experiment
 from tests.unit.test_decide import failed
 from tests.unit.test_metrics import figures
 
-SCRAPE_SECONDS = 1.2  # and a little more
 BUILT = {file.name: json.loads(file.read_text()) for file in DASHBOARDS}
 
 
@@ -48,17 +48,16 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     try:
         with scraping(port, tmp_path_factory.mktemp("prometheus"), RULES) as prometheus:
             began = time.time()
-            shown: set[tuple[object, ...]] = set()
-            for looks in (a_run(metrics), a_stalled_run()):
+            for name, looks in (("tiny", a_run(metrics)), ("still", a_stalled_run())):
+                shown: set[tuple[str, bool]] = set()
                 for run in looks:
                     told = figures(run)
-                    metrics.board.put(("team", "tiny" if run.status.phase != "Stalled" else "still"), told)
+                    metrics.board.put(("team", name), told)
                     observe(metrics)
                     news = (run.status.phase, told.ends_at is None)
                     if news not in shown:
                         shown.add(news)
-                        time.sleep(SCRAPE_SECONDS)
-            time.sleep(2 * SCRAPE_SECONDS)  # the last one is scraped, and a second of the answer is after that
+                        scraped_since(prometheus, metrics)
             yield Scraped(prometheus, began, time.time())
     finally:
         server.shutdown()
@@ -94,6 +93,15 @@ def a_stalled_run() -> Iterator[Looks]:
     yield looks
 
 
+def scraped_since(prometheus: Prometheus, metrics: Metrics) -> None:
+    """Wait until Prometheus has the last look."""
+    looks = metrics.registry.get_sample_value("darwin_operator_reconcile_total")
+    end = time.monotonic() + READY_SECONDS
+    while prometheus.value("darwin_operator_reconcile_total") != looks:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def observe(metrics: Metrics) -> None:
     """What a look leaves behind besides."""
     with metrics.look():
@@ -113,6 +121,15 @@ def test_what_no_healthy_run_has_is_there_of_one_that_stands_still(scraped: Scra
     (stalled,) = ALERTS["DarwinMergeStalled"]
     (labels,) = scraped.prometheus.over(stalled.expression, scraped.began, scraped.ended)
     assert dict(labels)["name"] == "still"
+
+
+def test_a_prometheus_that_does_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("groups: [{name: a, rules: [{alert: A, expr: 'sum('}]}]")
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)Prometheus has ended with 1:.*parse error"),
+        scraping(1, tmp_path, tmp_path / "rules.yaml"),
+    ):
+        pass
 
 
 def test_a_query_that_finds_nothing_is_found_out(scraped: Scraped) -> None:
