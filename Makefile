@@ -116,10 +116,12 @@ crd: setup ## Write crds/ and the chart's copy anew from the resource's types
 	$(BIN)/python -m darwinmerge_operator.crd crds/darwinmerges.darwinmerge.io.yaml
 	cp crds/darwinmerges.darwinmerge.io.yaml charts/darwin-operator/files/crd.yaml
 
-docs: setup ## Write docs/manifest.md, the tables of docs/metrics.md and the chart's README anew from what they describe
+docs: setup ## Write anew docs/manifest.md, the tables of docs/metrics.md, the chart's README, dashboards and alerts
 	$(BIN)/python -m darwinmerge.experiment.manual docs/manifest.md
 	$(BIN)/python -m darwinmerge_operator.metric docs/metrics.md
 	$(BIN)/python -m charts.manual charts/darwin-operator/README.md
+	$(BIN)/python -m charts.dashboards charts/darwin-operator/files/dashboards
+	$(BIN)/python -m charts.alerts charts/darwin-operator/files/rules.yaml
 
 snapshots: setup ## Write anew what the chart renders (tests/unit/snapshots/chart/); read the diff
 	DARWIN_RENEW_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/unit/test_chart_snapshots.py

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-CHART = Path(__file__).parent / "darwin-operator"
+from charts.project import CHART
+
 KEY = re.compile(r"^(?P<indent> *)(?P<key>\w+):")
 
 HEAD = """# {name}
@@ -30,6 +31,9 @@ helm test {name} --namespace darwin-system
 It needs {needs}, and no webhook, certificate or database.
 [docs/operator.md](../../docs/operator.md) is the guide;
 [docs/operations/install.md](../../docs/operations/install.md) says how to upgrade and uninstall it.
+
+Its [dashboards](files/dashboards) can be imported into Grafana by hand too, and its [alerts](files/rules.yaml) be read
+by Prometheus itself: [docs/metrics.md](../../docs/metrics.md#dashboards-and-alerts).
 
 A value that is wrong or unknown is refused by name. Made by `make docs` from [values.yaml](values.yaml).
 """

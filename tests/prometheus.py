@@ -1,6 +1,7 @@
 """A real Prometheus that scrapes one operator, with the labels that Prometheus Operator would give the target."""
 
 import json
+import math
 import shutil
 import subprocess
 import time
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 import yaml
@@ -25,6 +28,8 @@ TARGET = {
     "endpoint": "http",
     "container": "operator",
 }
+READY_SECONDS = 30.0
+Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,12 @@ class Prometheus:
 
     address: str
 
-    def query(self, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
+    def query(self, expression: str) -> dict[Labels, float]:
         """Values by labels, as they are now; without the metric's name and those of the target."""
-        query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"{self.address}/api/v1/query?{query}", timeout=10) as answer:
-            found = json.loads(answer.read())["data"]["result"]
         apart = {"__name__", "job", "pod", "service", "endpoint", "container", "instance"}
         return {
             tuple(sorted((k, v) for k, v in one["metric"].items() if k not in apart)): float(one["value"][1])
-            for one in found
+            for one in self._get("query", query=expression)["result"]
         }
 
     def value(self, expression: str) -> float | None:
@@ -50,18 +52,50 @@ class Prometheus:
         assert len(found) <= 1, f"{expression}: {found}"
         return found[0] if found else None
 
+    def over(self, expression: str, start: float, end: float, step: float = 1.0) -> dict[Labels, list[float]]:
+        """Values by labels, up to the end of a time in seconds since 1970; without those that are no numbers."""
+        start = end - math.ceil((end - start) / step) * step
+        found = self._get("query_range", query=expression, start=start, end=end, step=step)["result"]
+        values = {
+            tuple(sorted(one["metric"].items())): [float(value) for _, value in one["values"] if value != "NaN"]
+            for one in found
+        }
+        return {labels: numbers for labels, numbers in values.items() if numbers}
 
-def installed() -> str:
-    """The program; the test is skipped where there is none."""
-    found = shutil.which("prometheus")
+    def rules(self) -> dict[str, str]:
+        """How the evaluation of each alert goes, once each was evaluated: ok, or what is wrong."""
+        end = time.monotonic() + READY_SECONDS
+        while True:
+            rules = [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+            if all(rule["health"] != "unknown" for rule in rules) or time.monotonic() > end:
+                return {rule["name"]: rule.get("lastError") or rule["health"] for rule in rules}
+            time.sleep(0.2)
+
+    def _get(self, what: str, **asked: str | float) -> dict[str, Any]:
+        try:
+            address = f"{self.address}/api/v1/{what}?{urllib.parse.urlencode(asked)}"
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                found: dict[str, Any] = json.loads(answer.read())["data"]
+        except HTTPError as error:
+            raise AssertionError(f"{asked}: {error.read().decode()}") from error
+        return found
+
+
+def installed(program: str = "prometheus") -> str:
+    """The program, `prometheus` or `promtool`; the test is skipped where there is none."""
+    found = shutil.which(program)
     if found is None:
-        pytest.skip("no prometheus on PATH: apt-get install prometheus")
+        pytest.skip(f"no {program} on PATH: apt-get install prometheus")
     return found
 
 
 @contextmanager
 def scraping(port: int, folder: Path, rules: Path | None = None) -> Iterator[Prometheus]:
-    """Scrape 127.0.0.1:`port` every second."""
+    """Scrape 127.0.0.1:`port` every second; once it has done so for the first time.
+
+    Raises:
+        RuntimeError: it isn't ready in time, with what it has said.
+    """
     (own,) = free_ports(1)
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -77,16 +111,26 @@ def scraping(port: int, folder: Path, rules: Path | None = None) -> Iterator[Pro
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config))
     flags = [f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{own}"]
+    program = installed()
     with (folder / "prometheus.log").open("w") as log:
-        process = subprocess.Popen([installed(), *flags], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([program, *flags], stdout=log, stderr=subprocess.STDOUT)
         try:
-            for _ in range(300):
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{own}/-/ready", timeout=1):
-                        break
-                except OSError:
-                    time.sleep(0.1)
-            yield Prometheus(f"http://127.0.0.1:{own}")
+            prometheus = Prometheus(f"http://127.0.0.1:{own}")
+            _until_scraped(prometheus, process, folder / "prometheus.log")
+            yield prometheus
         finally:
             process.terminate()
             process.wait(30)
+
+
+def _until_scraped(prometheus: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + READY_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            if prometheus.query("up"):
+                return
+        except (OSError, AssertionError):  # it doesn't listen yet, or isn't ready
+            pass
+        time.sleep(0.1)
+    how = f"has ended with {process.returncode}" if process.returncode is not None else "has scraped nothing in time"
+    raise RuntimeError(f"Prometheus {how}:\n{log.read_text()[-2000:]}")

@@ -23,10 +23,9 @@ from darwinmerge_operator.status import Status, Versus
 Sample = tuple[str, tuple[str, ...], float]
 """A metric's name, its labels' values as `metric.RUN` lists them, and the value."""
 
-PHASES = (
-    *dict.fromkeys(("Starting", *view.PHASES.values(), "Evolving")),
-    *("Suspended", "Queued", "Stalled", "Complete", "Failed"),
-)
+HELD = ("Suspended", "Queued", "Stalled")  # phases in which nothing is done
+ENDED = ("Complete", "Failed")
+PHASES = (*dict.fromkeys(("Starting", *view.PHASES.values(), "Evolving")), *HELD, *ENDED)
 
 
 class Told(Frozen):

@@ -44,11 +44,11 @@ def _active(since: float, jobs: tuple[SeenJob, ...], now: float) -> float:
 
 
 def _gpu_seconds(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> dict[str, float]:
-    """By stage, for which Pods have held GPUs, times their number."""
+    """By stage that has run, for which its Pods have held GPUs, times their number; 0 where they hold none."""
     found = dict(ledger.gpu_seconds)
     for job in jobs:
         for pod in job.pods:
-            if pod.gpus and pod.running_since:
+            if pod.running_since:
                 held = (pod.finished_at or now) - max(pod.running_since, ledger.active_until)
                 found[job.stage] = found.get(job.stage, 0.0) + pod.gpus * max(0.0, held)
     return found

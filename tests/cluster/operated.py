@@ -15,6 +15,7 @@ from kubernetes.dynamic.exceptions import NotFoundError
 from darwinmerge.store.layout import CHILD_RUN
 from darwinmerge.store.s3 import INTERNAL
 from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.ledger import Ledger, from_data, ledger_name
 from darwinmerge_operator.resource import KIND
 from tests.cluster.conftest import Kubernetes, program, until
 from tests.clustered import edited
@@ -128,6 +129,11 @@ class Run:
         """A condition that is true; empty where it isn't."""
         conditions = self.status().get("conditions") or []
         return next((one for one in conditions if one["type"] == kind and one["status"] == "True"), {})
+
+    def ledger(self) -> Ledger:
+        """What the operator remembers of it."""
+        found = self.kubernetes.of("ConfigMap").get(name=ledger_name(self.name), namespace=self.namespace).to_dict()
+        return from_data(found["binaryData"]) or Ledger()
 
     def jobs(self) -> Sequence[Json]:
         return self._mine("Job")

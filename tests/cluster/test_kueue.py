@@ -14,7 +14,6 @@ import pytest
 from kubernetes.dynamic.exceptions import NotFoundError
 
 from darwinmerge_operator.job import QUEUE_LABEL
-from darwinmerge_operator.ledger import Ledger, from_data
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.faults import Scene
 from tests.cluster.operated import Json, Operator, Run
@@ -58,12 +57,6 @@ def begin(operator: Operator, small_run: Callable[[str], Run]) -> Iterator[Calla
     yield apply
     for run in made:
         run.delete()
-
-
-def ledger(run: Run) -> Ledger:
-    """What the operator remembers of a run."""
-    found = run.kubernetes.of("ConfigMap").get(name=f"{run.name}.ledger", namespace=run.namespace).to_dict()
-    return from_data(found["binaryData"]) or Ledger()
 
 
 def held(run: Run, words: str) -> Json:
@@ -121,7 +114,7 @@ def test_a_run_waits_for_quota_makes_room_for_the_urgent_and_goes_on_after_its_l
     until(lambda: job["metadata"]["name"] not in {one["metadata"]["name"] for one in run.jobs()})  # it is done
     assert stored.items() <= run.stored().items(), "nothing is computed twice"
     assert child(run.lasting()).items() <= on_one_machine.objects().items()
-    assert ledger(run).disrupted == {}, "what a queue takes away isn't counted"
+    assert run.ledger().disrupted == {}, "what a queue takes away isn't counted"
     assert {"Queued", "Resumed"} <= set(told(run))
     assert "Stalled" not in told(run)
 

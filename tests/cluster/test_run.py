@@ -1,6 +1,7 @@
 """A DarwinMerge that nothing disturbs: applied, carried out by the operator of the chart, and told."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from charts.alerts import ALERTS
 from darwinmerge_operator.resource import GROUP
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import RUN_SECONDS, Operator, Run
+from tests.dashboarded import RULES, answers
 from tests.integration.conftest import World, darwin
 from tests.prometheus import Prometheus, scraping
 from tests.s3 import S3
@@ -27,7 +30,9 @@ class Story:
     log: str
     phases: list[str]  # one after the other
     jobs: dict[str, dict[str, Any]]  # that were ever there, by name
-    prometheus: Prometheus  # which scrapes the operator
+    prometheus: Prometheus  # which scrapes the operator, and has its alerts
+    began: float  # seconds since 1970
+    ended: float
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +57,13 @@ def story(
         jobs.update({job["metadata"]["name"]: job for job in run.jobs()})
         return bool(ended)
 
-    with scraping(operator.port, tmp_path_factory.mktemp("prometheus")) as prometheus:
+    with scraping(operator.port, tmp_path_factory.mktemp("prometheus"), RULES) as prometheus:
+        began = time.time()
         run.by_kubectl("apply")
         until(look, RUN_SECONDS, 0.3)
-        yield Story(run, operator, operator.log(), phases, jobs, prometheus)
+        ended = f'darwin_merge_phase{{namespace="{run.namespace}",phase=~"Complete|Failed"}} == 1'
+        until(lambda: prometheus.query(ended))
+        yield Story(run, operator, operator.log(), phases, jobs, prometheus, began, time.time())
     if not run.gone():
         run.delete()
     operator.uninstall()
@@ -128,6 +136,25 @@ def test_no_secret_is_told(story: Story, parents_in_s3: S3) -> None:
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client-side", "server-side"])
 def test_what_is_in_git_is_what_is_in_the_cluster_although_it_has_run(story: Story, flags: tuple[str, ...]) -> None:
     story.run.by_kubectl("diff", *flags)
+
+
+def test_every_query_of_dashboards_and_alerts_finds_something_in_the_course_of_it(story: Story) -> None:
+    found = answers(story.prometheus, story.run.namespace, story.run.name, story.began, story.ended)
+    assert [query for query, values in found.items() if not values] == []
+
+
+def test_no_alert_fires_and_each_is_evaluated(story: Story) -> None:
+    assert story.prometheus.rules() == dict.fromkeys(ALERTS, "ok")
+    assert story.prometheus.over('ALERTS{alertstate="firing"}', story.began, story.ended) == {}
+
+
+def test_gpu_seconds_are_those_of_the_ledger_and_none_where_no_pod_asks_for_a_gpu(story: Story) -> None:
+    of = f'{{namespace="{story.run.namespace}",name="tiny"}}'
+    found = story.prometheus.query(f"sum by (stage) (darwin_merge_gpu_seconds_total{of})")
+    told = {labels[0][1]: value for labels, value in found.items()}
+    assert {"mri", "score"} <= told.keys()
+    assert set(told.values()) == {0.0}
+    assert story.run.ledger().gpu_seconds.items() <= told.items()  # Pods that ended since tell of the rest
 
 
 def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machine(

@@ -19,7 +19,10 @@ from tests.charted import (
     rights,
     template,
 )
+from tests.dashboarded import DASHBOARDS
+from tests.dashboarded import RULES as RULES_FILE
 
+CONFIG_MAP_BYTES = 2**20  # the API server takes no more
 AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 ALERT = "{{ $labels.namespace }}/{{ $labels.name }} stands still"
 RULES = {"groups": [{"name": "darwin", "rules": [{"alert": "A", "expr": "up", "annotations": {"summary": ALERT}}]}]}
@@ -159,6 +162,17 @@ def test_each_dashboard_is_a_config_map_that_grafanas_sidecar_finds(watched: Pat
         assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
         assert one["metadata"]["annotations"] == {"grafana_folder": "Darwin"}
         assert one["metadata"]["namespace"] == "grafana"
+
+
+def test_the_dashboards_of_the_chart_are_its_files_byte_for_byte_and_fit_into_a_config_map() -> None:
+    found = {name: text for o in of_kind("ConfigMap", flags=[MONITORING]) for name, text in o["data"].items()}
+    assert found == {file.name: file.read_text() for file in DASHBOARDS}
+    assert max(len(text.encode()) for text in found.values()) < CONFIG_MAP_BYTES / 4
+
+
+def test_the_alerts_of_the_chart_are_its_file() -> None:
+    (rule,) = of_kind("PrometheusRule", flags=[MONITORING])
+    assert rule["spec"] == yaml.safe_load(RULES_FILE.read_text())
 
 
 def test_without_prometheus_operator_no_dashboard_is_made_unless_told_to(watched: Path) -> None:

@@ -88,7 +88,7 @@ def test_what_is_rendered_is_what_was_reviewed(case: str) -> None:
     assert file.read_text() == text, "run `make snapshots` and read the diff"
 
 
-def test_prometheus_operators_api_adds_a_service_monitor_and_changes_nothing_else() -> None:
+def test_prometheus_operators_api_adds_a_service_monitor_besides_what_the_chart_only_carries() -> None:
     before, after = (set(snapshot({}, *flags).split("\n---\n")) for flags in ([], [MONITORING]))
     (added,) = {part.strip() for part in after} - {part.strip() for part in before}
     assert "kind: ServiceMonitor" in added

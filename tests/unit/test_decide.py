@@ -35,6 +35,7 @@ def job_of(start: Start, now: float, **more: Any) -> SeenJob:
     name = f"{task}-{start.part}-{start.attempt}"
     times = {"created": now, "waiting_since": now}
     fields = {"name": name, "task": task, "part": start.part, "tasks": tasks, "attempt": start.attempt, **times}
+    fields |= {"stage": start.stage}
     return SeenJob(**(fields | more))
 
 

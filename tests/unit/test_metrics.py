@@ -118,6 +118,14 @@ def test_gpu_seconds_are_counted_once_however_often_one_looks() -> None:
     assert looks.ledger.gpu_seconds == {"mri": pytest.approx(2 * (later - began))}
 
 
+def test_a_stage_that_holds_no_gpu_has_a_counter_of_zero_and_one_that_has_not_run_has_none() -> None:
+    looks = Looks(experiment())
+    looks.until(WIDE, "mri")
+    looks.with_jobs(pods=running(looks.now), stage="mri")
+    looks.step()
+    assert by_name(figures(looks))["darwin_merge_gpu_seconds_total"] == {("mri",): 0.0}
+
+
 @pytest.mark.parametrize(
     ("limits", "gpus"),
     [
