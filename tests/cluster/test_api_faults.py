@@ -24,17 +24,18 @@ from tests.s3 import free_ports
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-PATIENCE = 1200  # seconds: every fault costs time, and a look at a run is some ten requests of which each may meet one
+PATIENCE = 1200  # seconds: every fault costs time
+OFTEN = 0.12  # a look at a run is some ten requests, so that two of three meet a fault
 WRITES, READS, WATCHES = "^(POST|PUT|PATCH|DELETE) ", "^GET (?!.*watch=)", "watch=true"
 ANSWERS = (Say(429, 1), Say(500), Say(503), Say(503, 1), Slow(1.0), Cut(), Lose())
 FAULTS: dict[str, tuple[Rule, ...]] = {
     "nothing": (),
     "conflict": (Rule(WRITES, (Say(409),), 0.4),),
-    "too-many-requests": (Rule("", (Say(429, 2), Say(429)), 0.3),),
-    "internal-error": (Rule("", (Say(500),), 0.3),),
-    "unavailable": (Rule("", (Say(503), Say(503, 1)), 0.3),),
+    "too-many-requests": (Rule("", (Say(429, 2), Say(429)), OFTEN),),
+    "internal-error": (Rule("", (Say(500),), OFTEN),),
+    "unavailable": (Rule("", (Say(503), Say(503, 1)), OFTEN),),
     "slow": (Rule("", (Slow(2.0),), 0.5),),
-    "cut": (Rule(WRITES, (Cut(),), 0.3), Rule(READS, (Cut(),), 0.3)),
+    "cut": (Rule(WRITES, (Cut(),), OFTEN), Rule(READS, (Cut(),), OFTEN)),
     "lost-answers": (Rule(WRITES, (Lose(),), 0.4),),
     "watches-cut-at-once": (Rule(WATCHES, (Cut(),)),),
     "watches-cut-soon": (Rule(WATCHES, (Cut(2.0),)),),
@@ -44,8 +45,8 @@ FAULTS: dict[str, tuple[Rule, ...]] = {
 }
 EVERYTHING = (
     Rule(WATCHES, (Say(410), Cut(5.0), Expire(), Say(503)), every=3),
-    Rule(READS, ANSWERS, every=4),
-    Rule(WRITES, (Say(409), *ANSWERS), every=4),
+    Rule(READS, ANSWERS, every=8),
+    Rule(WRITES, (Say(409), *ANSWERS), every=8),
 )
 ALONE = [pytest.param(rules, id=name) for name, rules in FAULTS.items()]
 
