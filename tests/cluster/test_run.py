@@ -13,6 +13,7 @@ from charts.alerts import ALERTS
 from darwinmerge_operator.resource import GROUP
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import RUN_SECONDS, Operator, Run
+from tests.cluster.test_gitops import AS_FLUX
 from tests.dashboarded import RULES, answers
 from tests.integration.conftest import World, darwin
 from tests.prometheus import Prometheus, scraping
@@ -133,7 +134,7 @@ def test_no_secret_is_told(story: Story, parents_in_s3: S3) -> None:
     assert not any(secret in one for one in told)
 
 
-@pytest.mark.parametrize("flags", [(), ("--server-side", "--force-conflicts")], ids=["client-side", "server-side"])
+@pytest.mark.parametrize("flags", [(), AS_FLUX], ids=["client-side", "server-side"])
 def test_what_is_in_git_is_what_is_in_the_cluster_although_it_has_run(story: Story, flags: tuple[str, ...]) -> None:
     story.run.by_kubectl("diff", *flags)
 
