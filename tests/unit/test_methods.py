@@ -293,7 +293,9 @@ def test_at_either_end_the_child_is_a_parent(method: str, ratio: float) -> None:
     a, b, base = (tensor(normal(i, 3000), "F32") for i in range(3))
     found = merged(Given(a, b, base, method, ratio, (1.0, 1.0), {}), "F32")
     parent = (a, b)[round(ratio)]
-    assert np.abs(widen(found, "F32") - widen(parent.bits, "F32")).max() < 1e-8  # 0.02 x 2^-22: the way goes over the base
+    assert (
+        np.abs(widen(found, "F32") - widen(parent.bits, "F32")).max() < 1e-8
+    )  # 0.02 x 2^-22: the way goes over the base
 
 
 def test_without_normalize_a_vector_that_speaks_alone_counts_with_its_weight() -> None:
