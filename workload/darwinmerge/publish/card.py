@@ -118,16 +118,17 @@ def _head(found: Findings) -> dict[str, Any]:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["merge", "darwin"],
-        **_base_head(father, mother, *([found.base] if found.base else [])),
+        **_base_head((father, mother), found.base),
         **_licence_head(_shared(father.licence, mother.licence)),
         **({"language": languages} if languages else {}),
         "model-index": [{"name": found.inputs.title, "results": [_result(found, *task) for task in found.tasks()]}],
     }
 
 
-def _base_head(*parents: Ancestor) -> dict[str, Any]:
-    """What the hub links the child to: its parents, or what they are made from where it doesn't know these."""
-    known = list(dict.fromkeys(name for parent in parents if (name := parent.hub or parent.base)))
+def _base_head(parents: Sequence[Ancestor], base: Ancestor | None) -> dict[str, Any]:
+    """What the hub links the child to: parents, or what they are made from where it doesn't know them; the base."""
+    linked = [parent.hub or parent.base for parent in parents] + ([base.hub] if base else [])
+    known = list(dict.fromkeys(filter(None, linked)))
     relation = {"base_model_relation": "merge"} if all(parent.hub for parent in parents) else {}
     return {"base_model": known, **relation} if known else {}
 
