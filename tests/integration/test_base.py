@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from darwinmerge.checkpoint.dtypes import DTYPES, narrow, widen
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.cli.verify import verify
+from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.pipeline.claim import claim
@@ -145,6 +148,13 @@ def test_by_hand_it_is_the_runs_child(undisturbed: World, base: Path, tmp_path: 
     run = darwin(*call, "--genome", genome, "--seed", "1", "-o", tmp_path / "child")
     assert run.returncode == 0, run.stderr
     assert json.loads((tmp_path / "child/darwin.json").read_text())["files"] == record["files"]
+
+    proof = CliRunner().invoke(verify, [str(tmp_path / "child"), *parents, "--base", str(base)])
+    assert proof.exit_code == 0, proof.output
+    assert "weights    merged again, all" in proof.output
+    lacking = CliRunner().invoke(verify, [str(tmp_path / "child"), *parents])
+    assert isinstance(lacking.exception, BadConfiguration)
+    assert "doesn't say where its base lies; give --base" in str(lacking.exception)
 
 
 def test_a_run_by_slerp_ends_and_searches_no_density(tmp_path: Path, material: Path) -> None:
