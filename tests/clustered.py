@@ -30,7 +30,7 @@ def small() -> dict[str, Any]:
 
 
 def full() -> dict[str, Any]:
-    """Every field, each with another value than its default."""
+    """Every field, each with another value than its default, where that goes with the others."""
     text = (Path(__file__).parent / "full.yaml").read_text()
     read: dict[str, Any] = json.loads(json.dumps(yaml.safe_load(text)))  # its aliases become copies
     return read
@@ -178,6 +178,29 @@ BAD: dict[str, Bad] = {
     ),
     "father is mother": Bad(
         {"spec.parents.mother.uri": "s3://models/father"}, "spec.parents", "father and mother are the same model"
+    ),
+    "base is father": Bad(
+        {"spec.parents.base": {"uri": "s3://models/father"}}, "spec.parents", "base is one of the parents"
+    ),
+    "base in a folder": Bad({"spec.parents.base": {"uri": "base"}}, "spec.parents.base.uri", "give its s3:// URI"),
+    "Ties without a base": Bad({"spec.merge": {"method": "Ties"}}, "spec", "name it at parents.base.uri"),
+    "Slerp with a base": Bad(
+        {"spec.merge": {"method": "Slerp"}, "spec.parents.base": {"uri": "s3://models/base"}},
+        "spec",
+        "has no use for parents.base",
+    ),
+    "lambda without a base": Bad({"spec.merge": {"lambda": 0.5}}, "spec", "need a base; name it"),
+    "L1 without a base": Bad({"spec.merge": {"rescale": "L1"}}, "spec", "need a base; name it"),
+    "Source with a base": Bad(
+        {"spec.merge": {"arithmetic": "Source"}, "spec.parents.base": {"uri": "s3://models/base"}},
+        "spec",
+        "the letter of DareTies without a base",
+    ),
+    "parameter of another method": Bad(
+        {"spec.merge": {"method": "Linear", "rescale": "Inverse"}}, "spec.merge", "rescale is a parameter of DareTies"
+    ),
+    "Source of another method": Bad(
+        {"spec.merge": {"method": "Linear", "arithmetic": "Source"}}, "spec.merge", "the letter of DareTies"
     ),
     "task twice": Bad({TASKS: [{"name": "arc_easy"}] * 2}, "spec.evaluation", "task named more than once"),
     "task without a name": Bad({TASKS: [{"weight": 2}]}, f"{TASKS}[0].name", "Required value"),

@@ -230,8 +230,9 @@ def _volumes(orders: Orders, template: PodTemplate, parent_bytes: int) -> tuple[
 
 
 def _claims(orders: Orders) -> list[str]:
-    """Volume claims that hold parents, by name."""
-    parents = (uri.partition("://") for uri in (orders.where.father, orders.where.mother))
+    """Volume claims that hold parents or the base, by name."""
+    where = orders.where
+    parents = (uri.partition("://") for uri in (where.father, where.mother, where.base))
     return sorted({rest.partition("/")[0] for scheme, _, rest in parents if scheme == "pvc"})
 
 

@@ -263,7 +263,7 @@ class _Run:
         cluster, ledger = self.resource.spec.cluster, decision.ledger
         image = cluster.image or ledger.image
         summaries = [result.summary for result in ledger.results.values() if isinstance(result, Done)]
-        sizes = [s.father_bytes + s.mother_bytes for s in summaries if isinstance(s, ResolveSummary)]
+        sizes = [s.father_bytes + s.mother_bytes + s.base_bytes for s in summaries if isinstance(s, ResolveSummary)]
         for start in decision.start:
             name = jobs.job_name(start, self.owner)
             try:

@@ -6,7 +6,8 @@ and what was once accepted doesn't change. A rule that the engine checks by itse
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,8 +20,9 @@ from darwinmerge.experiment.kinds import KindRule
 from darwinmerge.experiment.load import check
 from darwinmerge.experiment.manifest import MAX_CANDIDATES, Manifest, Range, Transplant
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.merge.methods import METHODS, Parameters
 from darwinmerge_operator.cluster_spec import Cluster
-from darwinmerge_operator.rules import Rule, immutable, or_default
+from darwinmerge_operator.rules import Rule, immutable, literal, or_default
 
 GROUP, VERSION, KIND, PLURAL = "darwinmerge.io", "v1alpha1", "DarwinMerge", "darwinmerges"
 RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
@@ -87,6 +89,9 @@ class Parents(manifest.Parents):
     """Parent A: the child starts from it, takes its configuration and tokenizer, and keeps its dtypes."""
     mother: Parent
     """Parent B: the child moves from Father towards it."""
+    base: Parent | None = None
+    """What both are fine-tunes of, for merge methods that move from it: it has the tensors that both parents have, in
+    their shapes. It isn't diagnosed, scored or published."""
 
 
 class Evaluation(manifest.Evaluation):
@@ -201,10 +206,56 @@ def _evolution(field: str) -> str:
     return or_default(manifest.Evolution, field)
 
 
+def _merge(field: str, path: str = "self") -> str:
+    """CEL for a field of `path`, a `merge` that need not be there, or its default."""
+    name = manifest.Merge.model_fields[field].alias
+    there = " && ".join(f"has({part})" for part in [path] * (path != "self") + [f"{path}.{name}"])
+    return f"({there} ? {path}.{name} : {literal(manifest.Merge.model_fields[field].default)})"
+
+
+def _of_methods() -> Iterator[Rule]:
+    """What `spec.merge` can't say for its method."""
+    for field, info in Parameters.model_fields.items():
+        methods = literal(manifest.having(str(info.alias)))
+        yield Rule(
+            f"{_merge('method')} in {methods} || {_merge(field)} == {literal(info.default)}",
+            manifest.parameter_of(str(info.alias)),
+        )
+    yield Rule(
+        f"{_merge('arithmetic')} != 'Source' || {_merge('method')} == 'DareTies'",
+        f"{manifest.SOURCE_IS_DARE_TIES}; leave it out, or choose another method",
+    )
+
+
+def _of_base() -> Iterator[Rule]:
+    """What `spec.merge` can't say with a base, or without one."""
+    based, merge = "has(self.parents.base)", partial(_merge, path="self.merge")
+    for kind, rule, message in (
+        ("Needed", f"{based} ||", "moves from a base to both parents; name it at parents.base.uri"),
+        ("Unused", f"!{based} ||", "has no use for parents.base; leave it out, or choose another method"),
+    ):
+        names = [method.name for method in METHODS.values() if method.base == kind]
+        yield Rule(f"{rule} !({merge('method')} in {literal(names)})", f"merge.method {' or '.join(names)} {message}")
+    yield Rule(
+        f"!{based} || {merge('arithmetic')} != 'Source'", f"{manifest.SOURCE_IS_DARE_TIES}; leave one of them out"
+    )
+    plain = [
+        f"{merge(field)} != 'L1'" if field == "rescale" else f"{merge(field)} == {literal(info.default)}"
+        for field, info in Parameters.model_fields.items()
+    ]
+    yield Rule(f"{based} || {' && '.join(plain)}", manifest.ONLY_WITH_A_BASE)
+
+
 ENGINE_RULES: Mapping[type[Frozen], tuple[Rule, ...]] = {
     manifest.Parents: (
         Rule("self.father.uri != self.mother.uri", "father and mother are the same model; there is nothing to merge"),
+        Rule(
+            "!has(self.base) || self.base.uri != self.father.uri && self.base.uri != self.mother.uri",
+            manifest.BASE_IS_A_PARENT,
+        ),
     ),
+    manifest.Merge: tuple(_of_methods()),
+    manifest.Spec: tuple(_of_base()),
     KindRule: (
         Rule(
             "''.matches(self.pattern) in [true, false]",

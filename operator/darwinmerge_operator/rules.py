@@ -100,8 +100,16 @@ class KeyedBy:
 def or_default(model: type[Frozen], field: str) -> str:
     """CEL for the value of a string or number field, or its default where it isn't set."""
     info = model.model_fields[field]
-    default = f"'{info.default}'" if isinstance(info.default, str) else repr(info.default)
-    return f"(has(self.{info.alias}) ? self.{info.alias} : {default})"
+    return f"(has(self.{info.alias}) ? self.{info.alias} : {literal(info.default)})"
+
+
+def literal(value: Any) -> str:
+    """CEL for a string, a number, a truth value or a list of them."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, str) else repr(value)
 
 
 def immutable(path: Sequence[tuple[str, bool]], message: str) -> Rule:

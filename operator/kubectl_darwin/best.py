@@ -62,7 +62,7 @@ def made_of(resource: DarwinMerge, state: State, chosen: Scored) -> dict[str, An
         "score": chosen.score,
         "recipe": chosen.recipe,
         "child": state.child if state.verdict else "",
-        "parents": {"father": where.father, "mother": where.mother},
+        "parents": {"father": where.father, "mother": where.mother, **({"base": where.base} if where.base else {})},
         "genome": genome,
         "seed": spec.seed,
         **mixing,
@@ -74,7 +74,8 @@ def _command(resource: DarwinMerge, genome: dict[Any, float]) -> str:
     """`darwin merge` with every setting that isn't its default."""
     spec, where = resource.spec, resource.experiment().where
     genes = ",".join(f"{gene}={value:g}" for gene, value in genome.items())
-    words = ["darwin", "merge", "--father", where.father, "--mother", where.mother, "--genome", genes]
+    words = ["darwin", "merge", "--father", where.father, "--mother", where.mother]
+    words += [*(["--base", where.base] if where.base else []), "--genome", genes]
     words += ["--seed", str(spec.seed), "-o", "child"]
     for section in ("mri", "merge"):
         set_by_hand = getattr(spec, section).model_dump(mode="json", by_alias=True, exclude_defaults=True)

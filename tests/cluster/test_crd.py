@@ -111,9 +111,9 @@ EXPERIMENT: list[Where] = [
 OTHER = {
     "Published": "Neutral",
     "Genetic": "CMAES",
-    "DareTies": "DareTies",  # there is one method only
-    "Inverse": "None",
-    "Source": "Float32",
+    "DareTies": "DareTies",  # none of the others has all parameters
+    "L1": "None",
+    "Float32": "Float32",  # Source goes with no base
     "bfloat16": "Father",
     "Keep": "Fail",
     "float32": "float16",

@@ -1,5 +1,6 @@
 """The model card: honest about the verdict, right for the hub's own reader, and safe from what parents' folders say."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,21 @@ def test_a_child_that_beats_nobody_says_so_first() -> None:
 def test_a_child_behind_the_plain_average_says_so_though_it_beats_both_parents() -> None:
     text = card(findings(linear=40, child=34))
     assert "the child is better than both parents; it is worse than the plain average." in text
+
+
+def test_a_base_is_named_where_the_parents_are() -> None:
+    plain = findings()
+    pins = plain.record.pins.model_copy(update={"base": "b" * 64})
+    mixing = Mixing(mri_weight=0.7, merge=Merge(method="Ties", lambda_=0.5), base=True)
+    recipe = child_recipe(table(), plain.record.genome, pins, mixing, 1)
+    record = plain.record.model_copy(update={"pins": pins, "mixing": mixing, "recipe": recipe})
+    found = replace(plain, record=record, base=Ancestor(name="org/base", licence=APACHE))
+    assert head(found)["base_model"] == ["org/father", "org/mother", "org/base"]
+    text = card(found)
+    assert f"| base | `org/base` | `{'b' * 64}` | `apache-2.0` | - |" in text
+    assert "Ties with a base, lambda 0.5, MRI weight 0.7, mask seed 0, density 0.8, of Father's task vector 1." in text
+    assert "--base BASE" in text
+    assert "| base |" not in card(plain) and "--base" not in card(plain)
 
 
 def test_the_hub_reads_parents_and_licence() -> None:

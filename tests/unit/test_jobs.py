@@ -278,6 +278,12 @@ def test_a_claim_is_mounted_once_and_read_only() -> None:
     assert mount["readOnly"] is True
 
 
+def test_the_claim_of_a_base_is_mounted_too() -> None:
+    manifest = made(start(where=WHERE.model_copy(update={"base": "pvc://bases/base"})))
+    claims = [v["persistentVolumeClaim"] for v in pod_of(manifest)["volumes"] if "persistentVolumeClaim" in v]
+    assert claims == [{"claimName": "bases", "readOnly": True}]
+
+
 def test_what_a_person_says_of_pods_stands_in_them_as_it_was_written() -> None:
     said = {
         "nodeSelector": {"gpu": "h100"},

@@ -109,7 +109,7 @@ def test_an_unknown_field_is_told_what_is_allowed_and_what_was_probably_meant(
         ({"mri": {"weight": "0,7"}}, "spec.mri.weight", '"0,7"', "not a decimal number"),
         ({"mri": {"weight": float("nan")}}, "spec.mri.weight", "NaN", "less than or equal to 1"),
         ({"mri": None}, "spec.mri", "null", "object"),
-        ({"merge": {"rescale": "L9"}}, "spec.merge.rescale", '"L9"', "'None' or 'Inverse'"),
+        ({"merge": {"rescale": "L9"}}, "spec.merge.rescale", '"L9"', "'None', 'Inverse' or 'L1'"),
         ({"search": {"sigma0": float("inf")}}, "spec.search.sigma0", "Infinity", "finite number"),
         ({"seed": 2**53}, "spec.seed", "9007199254740992", "less than 9007199254740992"),
         ({"seed": -1}, "spec.seed", "-1", "greater than or equal to 0"),

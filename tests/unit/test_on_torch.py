@@ -146,8 +146,8 @@ def test_no_more_than_a_block_is_taken_at_a_time(arithmetic: Any, monkeypatch: p
         seen.append(len(bits))
         return widen(bits, dtype)
 
-    widen = on_torch_module._widen
-    monkeypatch.setattr(on_torch_module, "_widen", counted)
+    widen = on_torch_module.widen
+    monkeypatch.setattr(on_torch_module, "widen", counted)
     a = tensor(np.ones(2 * CPU_BLOCK + 5)).bits
     merged(to_torch(a, "BF16"), to_torch(a, "BF16"), np.float32(0.5), KEY, 2**31, 0, arithmetic)
     assert max(seen) == CPU_BLOCK

@@ -191,6 +191,9 @@ def test_the_best_one_says_how_it_is_made_again() -> None:
     assert "--father s3://models/father" in made["again"]
     assert "--seed 7" in made["again"] and "--set mri.weight=0.25" in made["again"]
     assert made["mriWeight"] == 0.25
+    based = edited(small(), {"spec.parents.base": {"uri": "s3://models/base"}, "spec.merge": {"method": "Ties"}})
+    again = made_of(from_api(based), state, state.best)["again"]
+    assert "--base s3://models/base" in again and "--set merge.method=Ties" in again
 
 
 # Two runs.

@@ -46,6 +46,12 @@ def differences(father: Mapping[str, Any], mother: Mapping[str, Any]) -> list[Di
     return list(_compare(father, mother, ""))
 
 
+def model_type(config: Mapping[str, Any]) -> str:
+    """The type of a model, or of the text model that is a part of it."""
+    text = config.get("text_config")
+    return str(_alone(text if isinstance(text, Mapping) else config)["model_type"])
+
+
 def quantisation(config: Mapping[str, Any]) -> str:
     """Path of the field that says that the weights are quantised; empty if none does."""
     for key, value in config.items():

@@ -36,6 +36,15 @@ def aligned(father: ModelFolder, mother: ModelFolder) -> tuple[ModelFolder, Mode
     return father.view({name: name for name in his}), mother.view(renamed(hers, his))
 
 
+def aligned_base(base: ModelFolder, father: ModelFolder, mother: ModelFolder) -> ModelFolder:
+    """A view of the base whose tensors are keyed by the names that they have in `father` and `mother`, aligned views.
+
+    What neither parent has isn't in it: no merge asks for it.
+    """
+    wanted = {*father.tensors, *mother.tensors}
+    return base.view({name: own for name, own in renamed(base.tensors, wanted).items() if name in wanted})
+
+
 def renamed(hers: Collection[str], his: Collection[str]) -> dict[str, str]:
     """Mother's names by the names they get: Father's where an alias makes them match, else their own."""
     fathers, mothers = frozenset(his), frozenset(hers)

@@ -72,7 +72,8 @@ def estimate(experiment: Experiment, rows: tuple[RowCounts, ...] = ()) -> Estima
             f"{needed[0]:,} verdict rows to see one with 80 % power, {needed[1]:,} with 90 %; there are {sum(known):,}"
         )
     warnings += _of_folder(experiment)
-    for field, uri in {"father": experiment.where.father, "mother": experiment.where.mother}.items():
+    for field in ("father", "mother", "base"):
+        uri = getattr(experiment.where, field)
         if uri.startswith("hf://"):
             warnings.append(
                 f"spec.parents.{field}.uri: hf:// can't be reached by this version yet; give a folder or s3://"

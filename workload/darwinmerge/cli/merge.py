@@ -13,13 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings, writing
+from darwinmerge.cli.pair import console, diagnosed, open_base, open_pair, settings, takes_settings, writing
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.load import not_yaml, refused
 from darwinmerge.experiment.manifest import Spec, parse_size
+from darwinmerge.merge.methods import METHODS
 from darwinmerge.merge.overrides import Override, Overrides, overridden
-from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe
+from darwinmerge.merge.recipe import Pins, Recipe, child_recipe
 from darwinmerge.mri.table import TensorRow, require_finite, table_digest
+from darwinmerge.pipeline.tasks import mixing_of
 from darwinmerge.publish.record import Origin, record_file
 from darwinmerge.search.genome import GENES, INERT, Genome
 
@@ -29,6 +31,9 @@ Examples:
   darwin merge --father A --mother B --genome ratio=0.5,attn=0.4,ffn=0.6,density_b=0.8 --seed 1 -o child
   darwin merge --father A --mother B --genome ratio=0.3 --set mri.weight=0 -o child   the genes alone decide
   darwin merge --father A --mother B --genome ratio=0.5 --plan                        what would become of each tensor
+  darwin merge --father A --mother B --base C --genome ratio=0.5,density_a=0.7 -o child  DARE-TIES
+  darwin merge --father A --mother B --base C --method Ties --set merge.lambda=0.8 --genome ratio=0.5 -o child
+  darwin merge --father A --mother B --method Slerp --genome ratio=0.5 -o child
   darwin merge --father A --mother B --genome ratio=0.5 --recipe recipe.yaml -o child
 
 \b
@@ -39,10 +44,15 @@ A recipe file overrides ratios and densities; the first fit wins:
     - {kind: attention, density: 0.5}
 """
 
+UNKNOWN = "?"  # a pin that isn't looked for: a plan needs none
+NUMBERS = ("ratio_b", "final_ratio", "density", "density_a")
+
 
 @click.command(epilog=EPILOG)
 @click.option("--father", required=True, help="Model folder of parent A.")
 @click.option("--mother", required=True, help="Model folder of parent B.")
+@click.option("--base", help="Model folder that both are fine-tunes of, for the methods that move from it.")
+@click.option("--method", type=click.Choice(list(METHODS)), help="How to merge; the same as --set merge.method=METHOD.")
 @click.option(
     "--genome",
     "genes",
@@ -59,6 +69,8 @@ A recipe file overrides ratios and densities; the first fit wins:
 def merge(
     father: str,
     mother: str,
+    base: str | None,
+    method: str | None,
     genes: str,
     seed: int,
     output: Path | None,
@@ -68,30 +80,34 @@ def merge(
     assignments: tuple[str, ...],
     debug: bool,
 ) -> None:
-    """Merge two models once, by hand: the published formula, diagnosis included, or any setting of it.
+    """Merge two models once, by hand: the published formula, diagnosis included, or any setting and method of it.
 
-    The same parents, genome, seed and settings give the same child, bit for bit, on any machine.
+    The same parents, base, genome, seed and settings give the same child, bit for bit, on any machine.
     """
     if plan_only == bool(output):
         raise click.UsageError("give -o OUT to write the child, or --plan to see what would be done")
     genome, overrides = parse_genome(genes), read_overrides(recipe_file)
-    spec = settings(father, mother, assignments, seed=seed)
+    spec = settings(father, mother, assignments, base, method, seed=seed)
     if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadConfiguration(f"-o {output}: it exists; choose a new folder")
     err = console(stderr=True)
     parents = open_pair(father, mother, err)
+    place = spec.parents.base.uri if spec.parents.base else None
+    of_base = open_base(place, parents) if place else None
+    sources = (*parents, of_base) if of_base else parents
     with ThreadPoolExecutor(2) as beside:  # the pins read every byte, as the diagnosis does
-        pinned = [] if plan_only else [beside.submit(lambda folder: folder.pin, folder) for folder in parents]
+        pinned = [] if plan_only else [beside.submit(lambda folder: folder.pin, folder) for folder in sources]
         rows = diagnosed(parents, spec.mri, err)
     require_finite(rows)
-    mixing = Mixing(mri_weight=spec.mri.weight, merge=spec.merge)
-    pins = Pins(father=pinned[0].result(), mother=pinned[1].result()) if pinned else Pins(father="", mother="")
+    mixing = mixing_of(spec)
+    found = [pin.result() for pin in pinned] or [UNKNOWN] * len(sources)
+    pins = Pins(**dict(zip(("father", "mother", "base"), found, strict=False)))
     recipe = overridden(child_recipe(rows, genome, pins, mixing, spec.seed), rows, overrides, spec.seed)
     if output is None:
         _print_plan(rows, recipe, as_json)
         return
     origin = Origin(genome=genome, mixing=mixing, table=table_digest(rows), mri=spec.mri, overrides=overrides)
-    _write(output, recipe, parents, origin, spec, err)
+    _write(output, recipe, sources, origin, spec, err)
     if as_json:
         click.echo(json.dumps({"child": str(output), "recipe": recipe.id, "accounts": recipe.accounts()}, indent=1))
         return
@@ -141,6 +157,7 @@ def read_overrides(path: Path | None) -> tuple[Override, ...]:
 
 
 def _print_plan(rows: list[TensorRow], recipe: Recipe, as_json: bool) -> None:
+    based = recipe.base != ""
     lines = [
         {
             "tensor": row.name,
@@ -149,6 +166,7 @@ def _print_plan(rows: list[TensorRow], recipe: Recipe, as_json: bool) -> None:
             "ratio_b": row.ratio_b,
             "final_ratio": decision.ratio if decision.account == "merged" else None,
             "density": recipe.density_of(decision) if decision.account == "merged" else None,
+            **({"density_a": recipe.density_a_of(decision) if decision.account == "merged" else None} if based else {}),
             "decision": decision.account,
         }
         for row, decision in zip(rows, recipe.decisions, strict=True)
@@ -158,7 +176,7 @@ def _print_plan(rows: list[TensorRow], recipe: Recipe, as_json: bool) -> None:
         return
     table = Table(box=HORIZONTALS)
     for name in lines[0]:
-        table.add_column(name, justify="right" if name in ("ratio_b", "final_ratio", "density") else "left")
+        table.add_column(name, justify="right" if name in NUMBERS else "left")
     for line in lines:
         table.add_row(*("-" if v is None else f"{v:.6f}" if isinstance(v, float) else v for v in line.values()))
     console().print(table)
@@ -167,7 +185,7 @@ def _print_plan(rows: list[TensorRow], recipe: Recipe, as_json: bool) -> None:
 def _write(
     output: Path,
     recipe: Recipe,
-    parents: tuple[ModelFolder, ModelFolder],
+    parents: tuple[ModelFolder, ...],
     origin: Origin,
     spec: Spec,
     err: Console,

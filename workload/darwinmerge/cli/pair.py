@@ -17,10 +17,10 @@ from rich.progress import (
     track,
 )
 
-from darwinmerge.checkpoint.compatible import require_compatible
+from darwinmerge.checkpoint.compatible import require_base, require_compatible
 from darwinmerge.checkpoint.digests import of_user
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
-from darwinmerge.checkpoint.pair import aligned
+from darwinmerge.checkpoint.pair import aligned, aligned_base
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.load import not_yaml, parse
 from darwinmerge.experiment.manifest import Mri, Spec
@@ -39,16 +39,24 @@ takes_settings = click.option(
 )
 
 
-def settings(father: str, mother: str, assignments: Sequence[str], **more: Any) -> Spec:
-    """A manifest's spec for two parents, with `--set` applied, checked like any manifest.
+def settings(
+    father: str,
+    mother: str,
+    assignments: Sequence[str],
+    base: str | None = None,
+    method: str | None = None,
+    **more: Any,
+) -> Spec:
+    """A manifest's spec for two parents and a base, with `--method` and `--set` applied, checked like any manifest.
 
     Raises:
         BadConfiguration: naming every wrong setting.
     """
     spec: dict[str, Any] = {
-        "parents": {"father": {"uri": father}, "mother": {"uri": mother}},
+        "parents": {"father": {"uri": father}, "mother": {"uri": mother}, **({"base": {"uri": base}} if base else {})},
         "evaluation": {"tasks": [{"name": "none"}]},
         "store": {"uri": "none"},
+        **({"merge": {"method": method}} if method else {}),
         **more,
     }
     for assignment in assignments:
@@ -67,6 +75,17 @@ def settings(father: str, mother: str, assignments: Sequence[str], **more: Any) 
             raise BadConfiguration(f"--set {assignment}: not YAML: {not_yaml(error)}") from None
     document = {"apiVersion": "darwinmerge.io/v1alpha1", "kind": "DarwinMerge", "metadata": {"name": "by-hand"}}
     return parse(yaml.safe_dump(document | {"spec": spec}), "settings").spec
+
+
+def open_base(base: str, parents: tuple[ModelFolder, ModelFolder]) -> ModelFolder:
+    """The base of two parents that `open_pair` gave, checked to be one, its tensors by Father's names.
+
+    Raises:
+        BadInput: it is not a whole model, or not theirs.
+    """
+    folder = aligned_base(open_model(base, of_user()), *parents)
+    require_base(folder, *parents)
+    return folder
 
 
 def open_pair(father: str, mother: str, console: Console) -> tuple[ModelFolder, ModelFolder]:

@@ -27,22 +27,30 @@ COLOURS = {"ok": "green", "FAILED": "bold red", "not checked": "yellow", "unreco
 @click.argument("child")
 @click.option("--father", help="Model folder of parent A; default: where it was when the child was published.")
 @click.option("--mother", help="Model folder of parent B, likewise.")
+@click.option("--base", help="Model folder that both are fine-tunes of, for a child that was made with one; likewise.")
 @click.option("--quick", is_flag=True, help="Don't diagnose and merge again: hashes and accounts only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def verify(child: str, father: str | None, mother: str | None, quick: bool, as_json: bool, debug: bool) -> None:
+def verify(
+    child: str, father: str | None, mother: str | None, base: str | None, quick: bool, as_json: bool, debug: bool
+) -> None:
     """Prove that CHILD is what its record, darwin.json, says: from its parents, bit for bit.
 
-    CHILD is a folder or s3:// prefix. Its files and its parents are hashed, the parents are diagnosed again, the recipe
-    is computed again, and the merge is done again in memory and held against the child. Exits 1 where something is not
-    as recorded, and 65 where the parents are not those of the record, so that the child can't be held against them.
+    CHILD is a folder or s3:// prefix. Its files, its parents and their base are hashed, the parents are diagnosed
+    again, the recipe is computed again, and the merge is done again in memory and held against the child. Exits 1 where
+    something is not as recorded, and 65 where the parents are not those of the record, so that the child can't be held
+    against them.
     """
     folder = open_model(child)
     record = record_of(folder)
-    parents = _parent(folder, "father", father), _parent(folder, "mother", mother)
+    if base and not record.pins.base:
+        raise BadConfiguration(f"--base {base}: {child} was made without a base; leave it out")
+    parents = [_parent(folder, "father", father), _parent(folder, "mother", mother)]
+    if record.pins.base:
+        parents.append(_parent(folder, "base", base))
     err, out = console(stderr=True), console()
     made: list[Check] = []
-    for check in checks(folder, parents, record, quick, partial(bar, console=err)):
+    for check in checks(folder, tuple(parents), record, quick, partial(bar, console=err)):
         made.append(check)
         if not as_json:
             out.print(f"{check.state:<12}", style=COLOURS[check.state], end="")

@@ -40,9 +40,7 @@ class Foldered:
         self.lm: Any = None
         self.recipe = ""  # whose child it is now
 
-    def become(
-        self, recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], tell: Callable[[int, int], None]
-    ) -> None:
+    def become(self, recipe: Recipe, parents: tuple[ModelFolder, ...], tell: Callable[[int, int], None]) -> None:
         """Load the recipe's child; the one before it goes first.
 
         Raises:

@@ -55,14 +55,14 @@ class Resident:
             raise BadConfiguration(f"spec.evaluation.modelArgs: {error}") from error
         self.recipe = ""  # whose child it is now
 
-    def become(self, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> None:
+    def become(self, recipe: Recipe, father: ModelFolder, mother: ModelFolder, base: ModelFolder | None = None) -> None:
         """Replace the weights by those of the recipe's child."""
         if self.recipe == recipe.id:
             return
         self.recipe = ""  # whatever happens in between is no recipe's child
         with torch.no_grad():
             wanted = [decision for decision in recipe.decisions if self._changes(decision, father)]
-            tensors = merged_tensors(wanted, recipe, father, mother)
+            tensors = merged_tensors(wanted, recipe, father, mother, base)
             for decision, (bits, dtype) in zip(wanted, tensors, strict=True):
                 weight = self._weights[self._names[decision.name]]
                 weight.copy_(as_torch(bits, dtype).view(weight.shape))

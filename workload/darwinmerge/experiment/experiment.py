@@ -18,6 +18,7 @@ class Bindings(Frozen):
 
     father: str
     mother: str
+    base: str = ""  # empty: there is none
     store: str
     output: str = ""  # empty: the child stays in the store
     task_folder: str = ""
@@ -47,6 +48,7 @@ def experiment_of(manifest: Manifest, folder: Path, device: str = "cpu") -> Expe
     where = Bindings(
         father=_absolute(spec.parents.father.uri, folder),
         mother=_absolute(spec.parents.mother.uri, folder),
+        base=_absolute(spec.parents.base.uri, folder) if spec.parents.base else "",
         store=_absolute(spec.store.uri, folder),
         output=_absolute(spec.output.uri, folder) if spec.output.uri else "",
         task_folder=_absolute(spec.evaluation.task_folder, folder) if spec.evaluation.task_folder else "",

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from darwinmerge.experiment.kinds import DEFAULT_KINDS, KindRule
 from darwinmerge.experiment.types import DECIMAL, Count, Frozen, NotNegative, Positive, PositiveShare, Share
+from darwinmerge.merge.methods import METHODS, MethodName, Parameters, dare_ties
 
 SCHEMES = ("file", "s3", "hf", "pvc")
 MAX_CANDIDATES = 48  # of one generation: its genomes must fit into a 4 KiB termination message
@@ -71,6 +72,9 @@ class Parent(Frozen):
     `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision`, which this version doesn't reach yet."""
 
 
+BASE_IS_A_PARENT = "base is one of the parents; leave it out, and DareTies takes Father for the base"
+
+
 class Parents(Frozen):
     """The two models to merge: fine-tunes of one base, of one architecture and one tokenizer."""
 
@@ -78,11 +82,16 @@ class Parents(Frozen):
     """Parent A: the child starts from it, takes its configuration and tokenizer, and keeps its dtypes."""
     mother: Parent
     """Parent B: the child moves from Father towards it."""
+    base: Parent | None = None
+    """What both are fine-tunes of, for merge methods that move from it: it has the tensors that both parents have, in
+    their shapes. It isn't diagnosed, scored or published."""
 
     @model_validator(mode="after")
-    def _two(self) -> Self:
+    def _apart(self) -> Self:
         if self.father.uri == self.mother.uri:
             raise ValueError("father and mother are the same model; there is nothing to merge")
+        if self.base and self.base.uri in (self.father.uri, self.mother.uri):
+            raise ValueError(BASE_IS_A_PARENT)
         return self
 
 
@@ -148,9 +157,10 @@ class Bounds(Frozen):
     embed: Range = Range(min=0.0, max=1.0)
     """Embeddings and the output head."""
     density_a: Range = Range(min=0.1, max=1.0)
-    """Share of Father's task vector that is kept; without effect while Father himself is the base."""
+    """Share of Father's task vector that is kept; without effect while Father himself is the base, and in methods
+    without densities."""
     density_b: Range = Range(min=0.1, max=1.0)
-    """Share of Mother's task vector that is kept."""
+    """Share of Mother's task vector that is kept; without effect in methods without densities."""
 
 
 class Fitness(Frozen):
@@ -161,7 +171,7 @@ class Fitness(Frozen):
     differentiation: Share = 0.4
     """Weight of differentiation: how close the spread of final ratios is to `targetSpread`."""
     density: Share = 0.1
-    """Weight of density: how close density_b is to `targetDensity`."""
+    """Weight of density: how close density_b is to `targetDensity`; with a base, the mean of that over both."""
     target_spread: Positive = 0.05
     """The standard deviation of final ratios that differentiation likes best."""
     target_density: PositiveShare = 0.8
@@ -214,13 +224,19 @@ class Transplant(Frozen):
         return self
 
 
-class Merge(Frozen):
+class Chosen(Frozen):
+    """The method; a base of its own, so that its field stands first."""
+
+    method: MethodName = "DareTies"
+    """DareTies: child = A + (B - A) x mask x final ratio, with a random mask that keeps `density_b` of the elements;
+    with `parents.base`, both differences from it are masked, and a sign elected. Ties: likewise, but each keeps its
+    greatest elements. TaskArithmetic: the base and both differences, weighted. Both need a base. Slerp: along the arc
+    between the parents. Linear: the weighted average. The last three have no densities."""
+
+
+class Merge(Parameters, Chosen):
     """How a child is computed from its parents, tensor by tensor."""
 
-    method: Literal["DareTies"] = "DareTies"
-    """DareTies: child = A + (B - A) x mask x final ratio, with a random mask that keeps `density_b` of the elements."""
-    rescale: Literal["None", "Inverse"] = "None"
-    """None: as published. Inverse: the kept part is divided by the density, as DARE has it."""
     arithmetic: Literal["Float32", "Source"] = "Float32"
     """Float32: each operation in float32, one rounding to the tensor's dtype at the end. Source: each operation
     rounded to the tensor's dtype, the published code's letter on BF16 tensors."""
@@ -231,6 +247,38 @@ class Merge(Frozen):
     """Thresholds of the direct copy."""
     one_sided: Literal["Fail", "Keep"] = "Fail"
     """Tensors that only one parent has: Fail refuses the pair by name; Keep takes them over unchanged."""
+
+    @model_validator(mode="after")
+    def _of_its_method(self) -> Self:
+        strange = [parameter_of(name) for name in set_parameters(self) if self.method not in having(name)]
+        if self.arithmetic == "Source" and self.method != dare_ties.METHOD.name:
+            strange.append(f"{SOURCE_IS_DARE_TIES}; leave it out, or choose another method")
+        if strange:
+            raise ValueError("; ".join(strange))
+        return self
+
+
+ONLY_WITH_A_BASE = (
+    "merge.lambda, merge.normalize and merge.rescale L1 need a base; name it at parents.base.uri, or leave them out"
+)
+SOURCE_IS_DARE_TIES = "arithmetic Source is the letter of DareTies without a base"
+
+
+def set_parameters(merge: Merge) -> list[str]:
+    """Names, as in a manifest, of the parameters of methods that aren't at their defaults."""
+    fields = Parameters.model_fields
+    return [str(info.alias) for field, info in fields.items() if getattr(merge, field) != info.default]
+
+
+def having(parameter: str) -> list[str]:
+    """The methods that have a parameter, named as in a manifest."""
+    own = {name: {info.alias for info in method.parameters.model_fields.values()} for name, method in METHODS.items()}
+    return [name for name, aliases in own.items() if parameter in aliases]
+
+
+def parameter_of(parameter: str) -> str:
+    """What is said where another method has been given it."""
+    return f"{parameter} is a parameter of {', '.join(having(parameter))} only; leave it out, or choose another method"
 
 
 class Evolution(Frozen):
@@ -420,6 +468,28 @@ class Spec(Frozen):
     """The seed of everything random: masks, search, partition of rows, tests."""
     cluster: dict[str, Any] = Field(default_factory=dict)
     """Kubernetes' part (resources, queue, pod template); the engine doesn't read it."""
+
+    @model_validator(mode="after")
+    def _base_and_method(self) -> Self:
+        reason = base_refused(self.merge, self.parents.base is not None)
+        if reason:
+            raise ValueError(reason)
+        return self
+
+
+def base_refused(merge: Merge, base: bool) -> str:
+    """Why a merge can't be with a base, or without one; empty: it can."""
+    method = METHODS[merge.method]
+    if base and method.base == "Unused":
+        return f"merge.method {method.name} has no use for parents.base; leave it out, or choose another method"
+    if base and merge.arithmetic == "Source":
+        return f"{SOURCE_IS_DARE_TIES}; leave one of them out"
+    if base:
+        return ""
+    if method.base == "Needed":
+        return f"merge.method {method.name} moves from a base to both parents; name it at parents.base.uri"
+    lacking = [name for name in set_parameters(merge) if name != "rescale" or merge.rescale == "L1"]
+    return ONLY_WITH_A_BASE if lacking else ""
 
 
 class Metadata(Frozen):

@@ -113,13 +113,13 @@ def _default(info: FieldInfo) -> str:
         value = value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         return ""
-    if value in ("", (), {}):
+    if value in (None, "", (), {}):
         return ""
     return f"`{yaml.safe_dump([value], default_flow_style=True, sort_keys=False, width=10**6).strip()[1:-1]}`"
 
 
 def _is_one(info: FieldInfo, inner: type[BaseModel]) -> bool:
-    return info.annotation is inner
+    return info.annotation is inner or info.annotation == (inner | None)
 
 
 def _plain(text: str | None) -> str:

@@ -55,6 +55,7 @@ def _sources(experiment: Experiment) -> dict[str, str]:
     return {
         "spec.parents.father.uri": where.father,
         "spec.parents.mother.uri": where.mother,
+        **({"spec.parents.base.uri": where.base} if where.base else {}),
         "spec.store.uri": where.store,
     }
 

@@ -3,8 +3,9 @@
 float32, each operation rounded on its own: d = B - A; d = d x coefficient; C = A + d where the mask keeps, else
 A; one rounding to the output dtype. No fused multiply-add and no lerp: they change one bit in a hundred. The
 kernel fuses mask and arithmetic over BF16 bits; `reference` is the same in numpy, for all dtypes, and the tests
-hold the two equal. A tensor is cut into blocks, each read and merged by one thread of many; the mask goes by index,
-so the cuts don't show.
+hold the two equal. That is DareTies without a base, and Linear, which is the same at density 1; of any other method
+(`darwinmerge.merge.methods`) the formula is computed by `darwinmerge.merge.combine`. A tensor is cut into blocks, each
+read and merged by one thread of many; masks go by index, so the cuts don't show.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,14 @@ from functools import partial
 import numpy as np
 
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits, convert, narrow, widen
-from darwinmerge.checkpoint.folder import ModelFolder, blocks, threads
+from darwinmerge.checkpoint.folder import Elements, ModelFolder, blocks, threads
 from darwinmerge.checkpoint.header import TensorInfo
+from darwinmerge.errors import BadInput
 from darwinmerge.merge import mask
+from darwinmerge.merge.combine import combined
 from darwinmerge.merge.kernel import merge_bf16
+from darwinmerge.merge.methods import METHODS
+from darwinmerge.merge.methods.whole import Whole
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.merge.source import source_reference
 from darwinmerge.parallel import in_groups
@@ -49,6 +54,7 @@ def reference(
 
 
 Job = Callable[[], Bits]
+FUSED = ("DareTies", "Linear")  # methods that, without a base, are `reference`
 
 
 def child_info(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> TensorInfo:
@@ -60,10 +66,16 @@ def child_info(decision: Decision, recipe: Recipe, father: ModelFolder, mother: 
     return replace(info, dtype="BF16", stop=info.start + info.size * DTYPES["BF16"].size)
 
 
-def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> list[Job]:
+def jobs(
+    decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder, base: ModelFolder | None = None
+) -> list[Job]:
     """The child's tensor, flat, in jobs of a block each, at least one, which read what they need of the parents.
 
-    It is merged, or copied from the parent that the decision names.
+    It is merged, or copied from the parent that the decision names. What a method has to know of the whole tensor is
+    found here, before the first job.
+
+    Raises:
+        BadInput: the recipe has a base, and it isn't given, or lacks the tensor.
     """
     name, out = decision.name, child_info(decision, recipe, father, mother).dtype
     if decision.account != "merged":
@@ -75,6 +87,8 @@ def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelF
 
         return [partial(copy, part) for part in blocks(copied)]
     a, b = father.elements(name), mother.elements(name)
+    if recipe.base or recipe.method not in FUSED:
+        return _planned(Whole(a, b, _of_base(decision, recipe, base), threads(father, mother)), decision, recipe, out)
     dtypes = father.info(name).dtype, mother.info(name).dtype
     coefficient = np.float32(recipe.coefficient(decision))
     key = mask.key_of(recipe.seed, "b", name)
@@ -95,10 +109,38 @@ def jobs(decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelF
     return [partial(block, part) for part in blocks(a, b)]
 
 
+def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> list[Job]:
+    """A merged tensor by its method's formula, in jobs of a block each."""
+    method = METHODS[recipe.method]
+    plan = method.plan(recipe.terms(decision), whole)
+    given = (whole.a, whole.b) if whole.base is None else (whole.a, whole.b, whole.base)
+    dtypes = whole.a.dtype, whole.b.dtype, given[-1].dtype
+
+    def block(part: slice) -> Bits:
+        base = None if whole.base is None else whole.base[part]
+        return combined((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, out)
+
+    return [partial(block, part) for part in blocks(*given)]
+
+
+def _of_base(decision: Decision, recipe: Recipe, base: ModelFolder | None) -> Elements | None:
+    if not recipe.base:
+        return None
+    if base is None:
+        raise BadInput(f"recipe {recipe.id[:16]} moves from a base (pin {recipe.base[:16]}), and none is given")
+    if decision.name not in base.tensors:
+        raise BadInput(f"tensor {decision.name}: base {base} lacks it, so that there is nothing to move from")
+    return base.elements(decision.name)
+
+
 def merged_tensors(
-    decisions: Sequence[Decision], recipe: Recipe, father: ModelFolder, mother: ModelFolder
+    decisions: Sequence[Decision],
+    recipe: Recipe,
+    father: ModelFolder,
+    mother: ModelFolder,
+    base: ModelFolder | None = None,
 ) -> Iterator[tuple[Bits, str]]:
     """The child's tensors, flat, and their dtypes, one after the other; the next ones are merged meanwhile."""
-    work = (jobs(decision, recipe, father, mother) for decision in decisions)
+    work = (jobs(decision, recipe, father, mother, base) for decision in decisions)
     for decision, found in zip(decisions, in_groups(work, threads(father, mother)), strict=True):
         yield np.concatenate(found), child_info(decision, recipe, father, mother).dtype

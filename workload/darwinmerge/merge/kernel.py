@@ -31,6 +31,26 @@ def _draw(kept, start, keys0, keys1, keep_below):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True)
+def _keys(key0, key1):  # type: ignore[no-untyped-def]
+    """The two words of the key in each round."""
+    low = np.uint64(0xFFFFFFFF)
+    keys0, keys1 = np.empty(mask.ROUNDS, np.uint32), np.empty(mask.ROUNDS, np.uint32)
+    keys0[0], keys1[0] = key0, key1
+    for r in range(1, mask.ROUNDS):
+        keys0[r], keys1[r] = (keys0[r - 1] + _W0) & low, (keys1[r - 1] + _W1) & low
+    return keys0, keys1
+
+
+@numba.njit(
+    numba.void(numba.uint16[::1], numba.uint32, numba.uint32, numba.uint64, numba.uint64), nogil=True, cache=True
+)
+def draw(kept, key0, key1, keep_below, start):  # type: ignore[no-untyped-def]
+    """All bits of `kept` set where the element is kept, from flat index `start` on; arguments as of `merge_bf16`."""
+    keys0, keys1 = _keys(key0, key1)
+    _draw(kept, start, keys0, keys1, keep_below)
+
+
+@numba.njit(nogil=True)
 def _mix(a, b, out, kept, coefficient, word_a, word_b):  # type: ignore[no-untyped-def]
     """The arithmetic on BF16 bits; `word_a`, `word_b` (uint32) hold the strip in float32 meanwhile."""
     wide_a, wide_b = word_a.view(np.float32), word_b.view(np.float32)
@@ -68,10 +88,7 @@ def merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start):  # type: 
         start: flat index of the first element in the whole tensor.
     """
     low = np.uint64(0xFFFFFFFF)
-    keys0, keys1 = np.empty(mask.ROUNDS, np.uint32), np.empty(mask.ROUNDS, np.uint32)
-    keys0[0], keys1[0] = key0, key1
-    for r in range(1, mask.ROUNDS):
-        keys0[r], keys1[r] = (keys0[r - 1] + _W0) & low, (keys1[r - 1] + _W1) & low
+    keys0, keys1 = _keys(key0, key1)
     kept = np.full(_STRIP, 0xFFFF, np.uint16)
     word_a, word_b = np.empty(_STRIP, np.uint32), np.empty(_STRIP, np.uint32)
     for s in range(0, a.size, _STRIP):

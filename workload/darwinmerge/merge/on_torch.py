@@ -23,7 +23,8 @@ DEVICE_BLOCK = 1 << 22  # smaller ones leave a GPU waiting for the next kernel
 M16, M32 = 0xFFFF, 0xFFFFFFFF
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of an element's size: the dtype that holds its bits
+NAMES = {dtype: name for name, dtype in TORCH.items()}
+INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of an element's size: the dtype that holds its bits
 _NAN = {"F64": 0x7FF8 << 48, "F32": 0x7FC00000, "F16": 0x7E00, "BF16": BF16_NAN}
 
 
@@ -49,44 +50,44 @@ def draws(start: int, stop: int, key: tuple[int, int], device: torch.device | st
     return c0
 
 
-def _widen(bits: torch.Tensor, dtype: str) -> torch.Tensor:
+def widen(bits: torch.Tensor, dtype: str) -> torch.Tensor:
     """`dtypes.widen`: float32 values."""
     if dtype == "BF16":
         return (bits.to(torch.int32) << 16).view(torch.float32)
     return bits.view(TORCH[dtype]).to(torch.float32)
 
 
-def _narrow(values: torch.Tensor, dtype: str) -> torch.Tensor:
+def narrow(values: torch.Tensor, dtype: str) -> torch.Tensor:
     """`dtypes.narrow`: the bits of float32 `values` in `dtype`, to nearest, ties to even, every NaN one quiet NaN."""
     if dtype == "BF16":
         word = values.view(torch.int32)
         bits = ((word + 0x7FFF + ((word >> 16) & 1)) >> 16).to(torch.int16)  # only a NaN's word can overflow
     else:
         bits = values.to(TORCH[dtype])
-        bits = bits.view(_INTEGER[bits.element_size()])
+        bits = bits.view(INTEGER[bits.element_size()])
     return bits.masked_fill_(values.isnan(), _NAN[dtype])
 
 
 def _float32(
     a: torch.Tensor, b: torch.Tensor, dtypes: tuple[str, str], coefficient: float, kept: torch.Tensor | None, out: str
 ) -> torch.Tensor:
-    wide_a, wide_b = _widen(a, dtypes[0]), _widen(b, dtypes[1])
+    wide_a, wide_b = widen(a, dtypes[0]), widen(b, dtypes[1])
     delta = wide_b - wide_a
     delta = delta * coefficient
-    moved = _narrow(wide_a + delta, out)
-    return moved if kept is None else torch.where(kept, moved, a if out == dtypes[0] else _narrow(wide_a, out))
+    moved = narrow(wide_a + delta, out)
+    return moved if kept is None else torch.where(kept, moved, a if out == dtypes[0] else narrow(wide_a, out))
 
 
 def _source(
     a: torch.Tensor, b: torch.Tensor, dtypes: tuple[str, str], coefficient: float, kept: torch.Tensor | None, out: str
 ) -> torch.Tensor:
     step = step_dtype(*dtypes)
-    wide_a, wide_b = _widen(a, dtypes[0]), _widen(b, dtypes[1])
-    delta = _widen(_narrow(wide_b - wide_a, step), step)
+    wide_a, wide_b = widen(a, dtypes[0]), widen(b, dtypes[1])
+    delta = widen(narrow(wide_b - wide_a, step), step)
     if kept is not None:
-        delta = _widen(_narrow(delta * kept, step), step)
-    delta = _widen(_narrow(delta * coefficient, step), step)
-    return _narrow(_widen(_narrow(wide_a + delta, step), step), out)
+        delta = widen(narrow(delta * kept, step), step)
+    delta = widen(narrow(delta * coefficient, step), step)
+    return narrow(widen(narrow(wide_a + delta, step), step), out)
 
 
 def merged(
@@ -110,17 +111,16 @@ def merged(
     Raises:
         KeyError: a dtype is none of the four.
     """
-    names = {dtype: name for name, dtype in TORCH.items()}
-    dtypes = names[a.dtype], names[b.dtype]
-    of_a, of_b = (x.view(_INTEGER[x.element_size()]) for x in (a, b))
+    dtypes = NAMES[a.dtype], NAMES[b.dtype]
+    of_a, of_b = (x.view(INTEGER[x.element_size()]) for x in (a, b))
     combine = _source if arithmetic == "Source" else _float32
     wanted = out or a.dtype
-    child = torch.empty(len(a), dtype=_INTEGER[wanted.itemsize], device=a.device)
+    child = torch.empty(len(a), dtype=INTEGER[wanted.itemsize], device=a.device)
     step = block or (CPU_BLOCK if a.device.type == "cpu" else DEVICE_BLOCK)
     for i in range(0, len(a), step):
         j = min(i + step, len(a))
         kept = None if keep_below > M32 else draws(start + i, start + j, key, a.device) < keep_below
-        child[i:j] = combine(of_a[i:j], of_b[i:j], dtypes, float(coefficient), kept, names[wanted])
+        child[i:j] = combine(of_a[i:j], of_b[i:j], dtypes, float(coefficient), kept, NAMES[wanted])
     return child.view(wanted)
 
 
@@ -133,4 +133,4 @@ def to_torch(bits: Bits, dtype: str, device: torch.device | str = "cpu") -> torc
 def to_bits(values: torch.Tensor) -> Bits:
     """The flat bits of a tensor, as `Dtype.bits` holds them, on this machine's memory."""
     dtype = next(DTYPES[name] for name, known in TORCH.items() if known == values.dtype)
-    return values.view(_INTEGER[values.element_size()]).cpu().numpy().view(dtype.bits)
+    return values.view(INTEGER[values.element_size()]).cpu().numpy().view(dtype.bits)

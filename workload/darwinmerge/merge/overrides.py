@@ -10,8 +10,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.kinds import Kind
 from darwinmerge.experiment.types import Frozen, Share
+from darwinmerge.merge.methods import METHODS
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.mri.table import TensorRow
 
@@ -28,7 +30,7 @@ class Override(Frozen):
     ratio: Share | None = None
     """The final ratio: 0 copies Father's tensor, 1 Mother's."""
     density: Share | None = None
-    """Share of the elements of B - A that are kept."""
+    """Share of the elements of B - A that are kept; with a base, of both task vectors."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -64,7 +66,11 @@ class Overrides(Frozen):
 
 
 def overridden(recipe: Recipe, rows: Sequence[TensorRow], overrides: Sequence[Override], seed: int) -> Recipe:
-    """The recipe with overrides applied; `seed` is the mask's, wherever anything is drawn."""
+    """The recipe with overrides applied; `seed` is the mask's, wherever anything is drawn.
+
+    Raises:
+        BadConfiguration: a density is overridden, and the method has none.
+    """
 
     def decide(decision: Decision, row: TensorRow) -> Decision:
         found = next((override for override in overrides if override.fits(row)), None)
@@ -75,13 +81,20 @@ def overridden(recipe: Recipe, rows: Sequence[TensorRow], overrides: Sequence[Ov
             changed = {0.0: _copy(decision, "father"), 1.0: _copy(decision, "mother")}.get(
                 found.ratio, Decision(name=decision.name, account="merged", ratio=found.ratio)
             )
-        if found.density is not None and changed.account == "merged" and found.density != recipe.density:
+        if found.density is not None and changed.account == "merged" and _says_more(found.density, recipe):
             changed = changed.model_copy(update={"density": found.density})
         return changed
 
+    if not METHODS[recipe.method].densities and any(override.density is not None for override in overrides):
+        raise BadConfiguration(f"an override says density, which {recipe.method} has none of; leave it out")
     decisions = tuple(decide(decision, row) for decision, row in zip(recipe.decisions, rows, strict=True))
-    drawn = any(d.account == "merged" and recipe.density_of(d) < 1 for d in decisions)
+    drawn = any(recipe.draws(decision) for decision in decisions)
     return recipe.model_copy(update={"decisions": decisions, "seed": seed if drawn else 0})
+
+
+def _says_more(density: float, recipe: Recipe) -> bool:
+    """Whether a tensor's own density is another than the recipe's; with a base it is that of both task vectors."""
+    return density != recipe.density or (recipe.base != "" and density != recipe.density_a)
 
 
 def _copy(decision: Decision, parent: str) -> Decision:

@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
+from pydantic import Field
+
 from darwinmerge.canonical import digest, rounded
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.kinds import gene_of
 from darwinmerge.experiment.manifest import Merge
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.merge.methods import METHODS, MethodName, density_genes
+from darwinmerge.merge.methods.method import Terms
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.search.genome import Genome
 
@@ -41,13 +45,21 @@ class Decision(Frozen):
 
 
 class Recipe(Frozen):
-    """What becomes of every tensor, the density of the mask and its seed."""
+    """What becomes of every tensor, by which method, the densities and the seed of the mask.
+
+    The default method without a base is told by leaving out what is about others, so that its ids stay what they were
+    before there were others.
+    """
 
     father: str  # the parents' pins
     mother: str
+    base: str = ""  # its pin, where there is one and something is merged
+    method: MethodName = "DareTies"
+    parameters: dict[str, bool | float] = Field(default_factory=dict)  # the method's, those not at their defaults
     seed: int
-    density: float  # share of the elements of B - A that are kept
-    rescale: Literal["None", "Inverse"]
+    density: float  # share of Mother's task vector that is kept; without a base, of the elements of B - A
+    density_a: float = 1.0  # share of Father's
+    rescale: Literal["None", "Inverse", "L1"]
     arithmetic: Literal["Float32", "Source"] = "Float32"
     dtype: Literal["Father", "Mother", "bfloat16"] = "Father"  # of the child's weights: the parent's, tensor by tensor
     decisions: tuple[Decision, ...]
@@ -58,8 +70,30 @@ class Recipe(Frozen):
         return digest(self)
 
     def density_of(self, decision: Decision) -> float:
-        """Share of a tensor's elements of B - A that are kept."""
+        """Share of a tensor's elements of Mother's task vector (B - A, without a base) that are kept."""
         return self.density if decision.density is None else decision.density
+
+    def density_a_of(self, decision: Decision) -> float:
+        """Share of a tensor's elements of Father's task vector that are kept."""
+        return self.density_a if decision.density is None or not self.base else decision.density
+
+    def draws(self, decision: Decision) -> bool:
+        """Whether a tensor has elements that are dropped at random."""
+        thinned = min(self.density_of(decision), self.density_a_of(decision)) < 1
+        return decision.account == "merged" and METHODS[self.method].draws and thinned
+
+    def terms(self, decision: Decision) -> Terms:
+        """What the method is told of one tensor."""
+        kind = METHODS[self.method].parameters
+        rescale = {"rescale": self.rescale} if "rescale" in kind.model_fields else {}
+        return Terms(
+            name=decision.name,
+            seed=self.seed,
+            ratio=decision.ratio,
+            density_a=self.density_a_of(decision),
+            density_b=self.density_of(decision),
+            parameters=kind.model_validate(self.parameters | rescale),
+        )
 
     def coefficient(self, decision: Decision) -> float:
         """Factor on a kept element of B - A."""
@@ -71,10 +105,16 @@ class Recipe(Frozen):
 
 
 class Pins(Frozen):
-    """What the parents are: the SHA-256 of each model folder."""
+    """What the parents are, and the base if there is one: the SHA-256 of each model folder."""
 
     father: str
     mother: str
+    base: str = ""
+
+    @property
+    def parents(self) -> "Pins":
+        """Those of the parents alone, for what doesn't look at the base."""
+        return Pins(father=self.father, mother=self.mother)
 
 
 class Mixing(Frozen):
@@ -82,6 +122,7 @@ class Mixing(Frozen):
 
     mri_weight: float
     merge: Merge
+    base: bool = False  # whether there is one
 
 
 def _decide(row: TensorRow, ratio: float | Parent, settings: Merge) -> Decision:
@@ -118,28 +159,39 @@ def child_recipe(rows: Sequence[TensorRow], genome: Genome, pins: Pins, mixing: 
         return row.ratio_b * mixing.mri_weight + gene * (1 - mixing.mri_weight)
 
     decisions = tuple(_decide(row, ratio(row), merge) for row in rows)
-    return _recipe(pins, seed, genome.density_b, merge, decisions)
+    return _recipe(pins, seed, genome, mixing, decisions)
 
 
 def linear_recipe(rows: Sequence[TensorRow], share: float, pins: Pins, merge: Merge) -> Recipe:
     """The plain weighted average, `share` of Mother in every tensor; share 0 is Father, 1 is Mother, exactly."""
     extremes: dict[float, Parent] = {0.0: "father", 1.0: "mother"}
     decisions = tuple(_decide(row, extremes.get(share, share), merge) for row in rows)
-    return _recipe(pins, 0, 1.0, Merge(), decisions, of_mother=share == 1.0)
+    dtype: Literal["Mother", "Father"] = "Mother" if share == 1.0 else "Father"
+    whole = {"seed": 0, "density": 1.0, "rescale": "None"}
+    return Recipe(father=pins.father, mother=pins.mother, dtype=dtype, decisions=decisions, **whole)
 
 
-def _recipe(
-    pins: Pins, seed: int, density: float, merge: Merge, decisions: tuple[Decision, ...], of_mother: bool = False
-) -> Recipe:
-    merged = any(decision.account == "merged" for decision in decisions)
-    random = density < 1 and merged
+def _recipe(pins: Pins, seed: int, genome: Genome, mixing: Mixing, decisions: tuple[Decision, ...]) -> Recipe:
+    """Of what is said, only what makes another child: equal children have equal recipes."""
+    merge, method = mixing.merge, METHODS[mixing.merge.method]
+    if not any(decision.account == "merged" for decision in decisions):
+        copied = {"seed": 0, "density": 1.0, "rescale": "None"}
+        return Recipe(father=pins.father, mother=pins.mother, dtype=merge.dtype, decisions=decisions, **copied)
+    genes = density_genes(merge.method, mixing.base)
+    density_a, density = (getattr(genome, gene) if gene in genes else 1.0 for gene in ("density_a", "density_b"))
+    drawn = method.draws and min(density_a, density) < 1
+    said = method.parameters.model_validate(merge.model_dump(include=set(method.parameters.model_fields)))
     return Recipe(
         father=pins.father,
         mother=pins.mother,
-        seed=seed if random else 0,  # where nothing is drawn, the seed makes no other child
-        density=density if random else 1.0,
-        rescale=merge.rescale if random else "None",
-        arithmetic=merge.arithmetic if merged else "Float32",
-        dtype="Mother" if of_mother else merge.dtype,
+        base=pins.base if mixing.base else "",
+        method=merge.method,
+        parameters=said.model_dump(by_alias=True, exclude_defaults=True, exclude={"rescale"}),
+        seed=seed if drawn else 0,  # where nothing is drawn, the seed makes no other child
+        density=density,
+        density_a=density_a,
+        rescale=merge.rescale if drawn else "None",
+        arithmetic=merge.arithmetic,
+        dtype=merge.dtype,
         decisions=decisions,
     )

@@ -1,6 +1,6 @@
 """Phase 0 as tasks: pin the parents, and diagnose every tensor."""
 
-from darwinmerge.checkpoint.compatible import require_compatible
+from darwinmerge.checkpoint.compatible import require_base, require_compatible
 from darwinmerge.errors import BadInput
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.mri.table import diagnose, names_of, require_finite, spread, table_digest, to_parquet
@@ -12,14 +12,18 @@ WARNINGS, WARNING = 8, 200  # how many are kept, and of how many letters: a summ
 
 
 def resolve(place: Place) -> tuple[ResolveSummary, tuple[Ref, ...]]:
-    """Check that the parents belong together, and pin them by the SHA-256 of their files."""
+    """Check that the parents and the base belong together, and pin them by the SHA-256 of their files."""
     father, mother = place.parents()
     warnings = require_compatible(father, mother)
+    base = place.base()
+    if base:
+        require_base(base, father, mother)
     summary = ResolveSummary(
         warnings=tuple(warning[:WARNING] for warning in warnings[:WARNINGS]),
-        pins=Pins(father=father.pin, mother=mother.pin),
+        pins=Pins(father=father.pin, mother=mother.pin, base=base.pin if base else ""),
         father_bytes=sum(located.info.nbytes for located in father.tensors.values()),
         mother_bytes=sum(located.info.nbytes for located in mother.tensors.values()),
+        base_bytes=sum(located.info.nbytes for located in base.tensors.values()) if base else 0,
     )
     return summary, ()
 

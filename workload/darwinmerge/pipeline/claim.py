@@ -19,6 +19,7 @@ class Claim(Frozen):
     name: str
     science: dict[str, Any]  # all settings that must stay the same
     parents: tuple[str, str]  # where father and mother were; they may move, but not change
+    base: str = ""  # where the base was, likewise; empty: there is none
 
 
 Claimed = tuple[dict[TaskId, Result], list[str]]
@@ -33,7 +34,8 @@ def claim(experiment: Experiment, store: Store) -> Claimed:
         BadInput: a result is damaged.
     """
     where = experiment.where
-    mine = Claim(name=experiment.name, science=science_of(experiment.spec), parents=(where.father, where.mother))
+    science, parents = science_of(experiment.spec), (where.father, where.mother)
+    mine = Claim(name=experiment.name, science=science, parents=parents, base=where.base)
     if store.head(layout.EXPERIMENT) is None:
         first = next(store.list(""), None)
         if first:
@@ -89,7 +91,13 @@ def held(experiment: Experiment, store: Store) -> Claimed:
         )
     _require_as_many_steps(experiment, store)
     results, undone = recorded(experiment, store)
-    if theirs.parents != (experiment.where.father, experiment.where.mother):
+    if bool(theirs.base) != bool(experiment.where.base):
+        there, here = ("a base" if place else "no base" for place in (theirs.base, experiment.where.base))
+        raise BadConfiguration(
+            f"store {store.uri} holds '{experiment.name}' with {there}, and the manifest names {here} "
+            "(spec.parents.base); put it back, or choose another spec.store.uri"
+        )
+    if (*theirs.parents, theirs.base) != (experiment.where.father, experiment.where.mother, experiment.where.base):
         _require_same_parents(experiment, store, results)
     return results, undone
 
@@ -143,9 +151,14 @@ def _require_same_parents(experiment: Experiment, store: Store, results: dict[Ta
     """The manifest names other places than before: fine if the same models lie there."""
     for result in results.values():
         if isinstance(result, Done) and isinstance(result.summary, ResolveSummary):
-            found = Pins(father=open_model(experiment.where.father).pin, mother=open_model(experiment.where.mother).pin)
+            where = experiment.where
+            found = Pins(
+                father=open_model(where.father).pin,
+                mother=open_model(where.mother).pin,
+                base=open_model(where.base).pin if where.base else "",
+            )
             if found != result.summary.pins:
                 raise BadConfiguration(
-                    f"store {store.uri} holds '{experiment.name}' with other parents than the manifest names; "
-                    "choose another spec.store.uri"
+                    f"store {store.uri} holds '{experiment.name}' with other parents, or another base, than "
+                    "the manifest names; choose another spec.store.uri"
                 )

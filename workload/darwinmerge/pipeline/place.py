@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
-from darwinmerge.checkpoint.pair import aligned
+from darwinmerge.checkpoint.pair import aligned, aligned_base
 from darwinmerge.errors import BadInput, Interrupted
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
@@ -35,6 +35,7 @@ class Place:
         """A place for tasks of one experiment; `tell` hears of progress, `stop` asks for an end."""
         self.where, self.store, self._stop, self.tell = where, store, stop, tell
         self._parents: tuple[ModelFolder, ModelFolder] | None = None
+        self._base: ModelFolder | None = None
         self._tables: dict[str, tuple[TensorRow, ...]] = {}
         self._benchmark: Benchmark | None = None
         self._resident: tuple[Terms, Resident] | None = None
@@ -64,6 +65,24 @@ class Place:
             )
         return self._parents
 
+    def base(self) -> ModelFolder | None:
+        """The base, if there is one, opened once, its tensors by Father's names."""
+        if self._base is None and self.where.base:
+            self._base = aligned_base(_parent("base", self.where.base, Digests(self.store)), *self.parents())
+        return self._base
+
+    def sources(self, pins: Pins) -> tuple[ModelFolder, ...]:
+        """All that a merge reads: Father, Mother and, if there is one, the base, unchanged since the run began.
+
+        Raises:
+            BadInput: one of them has changed since.
+        """
+        base = self.base() if pins.base else None
+        if base is None:
+            return self.pinned(pins)
+        _require_unchanged("base", base, pins.base)
+        return (*self.pinned(pins), base)
+
     def pinned(self, pins: Pins) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, if they are still what they were when the run began.
 
@@ -72,11 +91,7 @@ class Place:
         """
         father, mother = self.parents()
         for who, folder, pin in (("father", father, pins.father), ("mother", mother, pins.mother)):
-            if folder.pin != pin:
-                raise BadInput(
-                    f"{who} {folder} has changed since this run began (pin {folder.pin[:16]}, was {pin[:16]}); "
-                    "restore it, or begin a new run in another store"
-                )
+            _require_unchanged(who, folder, pin)
         return father, mother
 
     def table(self, digest: str) -> tuple[TensorRow, ...]:
@@ -130,7 +145,7 @@ class Place:
         if self._resident and self._resident[0] == terms and self._resident[1].recipe == recipe.id:
             return self._resident[1].lm
         child = staged(self.store, recipe.id)
-        parents = (child, child) if child else self.pinned(pins)
+        parents = (child, child) if child else self.sources(pins)
         if self._resident is None or self._resident[0] != terms:
             from darwinmerge.evaluation.resident import Resident
 
@@ -147,20 +162,28 @@ class Place:
 
         if self._foldered is None:
             self._foldered = Foldered(terms, self.where.device)
-        self._foldered.become(recipe, self.pinned(pins), lambda done, total: self.pause())
+        self._foldered.become(recipe, self.sources(pins), lambda done, total: self.pause())
         return self._foldered.lm
 
     def stage(self, recipe: Recipe, pins: Pins) -> None:
         """Write the child of `recipe` into the store, shard by shard; what is there already stays."""
         from darwinmerge.publish.staged import write_staged
 
-        write_staged(self.store, recipe, self.pinned(pins), self.step)
+        write_staged(self.store, recipe, self.sources(pins), self.step)
 
     def leave(self, key: str, data: bytes) -> Ref:
         """Leave an object for later tasks; one that is there already stays, and is referred to as it is."""
         if not self.store.create(key, data):
             data = self.store.read(key)
         return Ref(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def _require_unchanged(who: str, folder: ModelFolder, pin: str) -> None:
+    if folder.pin != pin:
+        raise BadInput(
+            f"{who} {folder} has changed since this run began (pin {folder.pin[:16]}, was {pin[:16]}); "
+            "restore it, or begin a new run in another store"
+        )
 
 
 def _parent(who: str, uri: str, known: Digests) -> ModelFolder:

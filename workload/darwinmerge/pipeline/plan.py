@@ -166,7 +166,7 @@ class _Walker:
         seen.rows = self.ask(RowsInputs(tasks=evaluation.tasks, allow_code=evaluation.allow_code), RowsSummary)
         if seen.resolved is None:
             raise _End
-        seen.mri = self.need(MriInputs(pins=seen.resolved.pins, mri=_figures_only(spec.mri)), MriSummary)
+        seen.mri = self.need(MriInputs(pins=seen.resolved.pins.parents, mri=_figures_only(spec.mri)), MriSummary)
         seen.search = self.ask(
             SearchInputs(table=seen.mri.table, mixing=mixing_of(spec), search=spec.search), SearchSummary
         )
@@ -296,7 +296,7 @@ class _Walker:
         if seen.export:
             seen.health = self.ask(
                 HealthInputs(
-                    pins=seen.resolved.pins,
+                    pins=seen.resolved.pins.parents,
                     table=seen.mri.table,
                     recipe=seen.export.recipe,
                     weights=seen.export.weights,

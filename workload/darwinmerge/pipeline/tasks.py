@@ -184,13 +184,14 @@ class VerdictInputs(Frozen):
 
 
 class ResolveSummary(Frozen):
-    """The parents, pinned."""
+    """The parents and the base, pinned."""
 
     stage: Literal["resolve"] = "resolve"
     pins: Pins
     warnings: tuple[str, ...] = ()  # of what differs between the parents and doesn't matter much
     father_bytes: int
     mother_bytes: int
+    base_bytes: int = 0
 
 
 class RowCounts(Frozen):
@@ -420,7 +421,7 @@ def candidate_of(inputs: Inputs) -> Candidate | None:
 
 def mixing_of(spec: Spec) -> Mixing:
     """The part of a spec that turns genomes into recipes."""
-    return Mixing(mri_weight=spec.mri.weight, merge=spec.merge)
+    return Mixing(mri_weight=spec.mri.weight, merge=spec.merge, base=spec.parents.base is not None)
 
 
 def terms_of(spec: Spec) -> Terms:

@@ -39,6 +39,7 @@ class Findings:
     rows: RowSets
     answers: Mapping[str, Answers]  # on verdict rows, by model
     datasets: Mapping[str, tuple[str, str]]  # by task: path and name of its data set, as lm-eval loads it
+    base: Ancestor | None = None  # what the merge moved from, if the manifest names it
 
     def tasks(self) -> list[tuple[BenchmarkTask, TaskRows, TaskAnswers]]:
         """What each task was asked, and what the child answered."""
@@ -88,7 +89,7 @@ The same parents and `darwin.json` give the same weights, bit for bit, on any ma
 diagnoses the parents again, merges again, and compares:
 
 ```sh
-darwin verify CHILD --father FATHER --mother MOTHER    # folders or s3:// prefixes
+darwin verify CHILD --father FATHER --mother MOTHER{" --base BASE" if found.base else ""}    # folders or s3:// prefixes
 ```
 
 ## Use
@@ -117,16 +118,17 @@ def _head(found: Findings) -> dict[str, Any]:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["merge", "darwin"],
-        **_base_head(father, mother),
+        **_base_head((father, mother), found.base),
         **_licence_head(_shared(father.licence, mother.licence)),
         **({"language": languages} if languages else {}),
         "model-index": [{"name": found.inputs.title, "results": [_result(found, *task) for task in found.tasks()]}],
     }
 
 
-def _base_head(*parents: Ancestor) -> dict[str, Any]:
-    """What the hub links the child to: its parents, or what they are made from where it doesn't know these."""
-    known = list(dict.fromkeys(name for parent in parents if (name := parent.hub or parent.base)))
+def _base_head(parents: Sequence[Ancestor], base: Ancestor | None) -> dict[str, Any]:
+    """What the hub links the child to: parents, or what they are made from where it doesn't know them; the base."""
+    linked = [parent.hub or parent.base for parent in parents] + ([base.hub] if base else [])
+    known = list(dict.fromkeys(filter(None, linked)))
     relation = {"base_model_relation": "merge"} if all(parent.hub for parent in parents) else {}
     return {"base_model": known, **relation} if known else {}
 
@@ -234,7 +236,10 @@ def _terms(found: Findings) -> str:
 def _parents(found: Findings) -> str:
     lines = [["", "model", "pin (SHA-256 of its files)", "licence", "says it is made from"]]
     pins = (found.record.pins.father, found.record.pins.mother)
-    for who, parent, pin in zip(MODELS.values(), found.parents, pins, strict=False):
+    named = [*zip(MODELS.values(), found.parents, pins, strict=False)]
+    if found.base:
+        named.append(("base", found.base, found.record.pins.base))
+    for who, parent, pin in named:
         lines.append([who, _code(parent.name), _code(pin), _code(parent.licence.id), _code(parent.base)])
     return "\n\n".join([_table(lines), *_unlinked(found.parents)])
 
@@ -252,8 +257,11 @@ def _making(found: Findings) -> str:
     genes = ", ".join(f"{name} {value:g}" for name, value in record.genome.model_dump().items())
     accounts = ", ".join(f"{count} {name}" for name, count in record.accounts.items())
     flagged = f" ({', '.join(map(_code, health.flagged))})" if health.flagged else ""
-    return f"""- Genome: {genes}; {record.mixing.merge.method}, MRI weight {record.mixing.mri_weight:g}, mask seed \
-{record.recipe.seed}, density {record.recipe.density:g}.
+    recipe, method = record.recipe, record.mixing.merge.method
+    said = "".join(f", {name} {value}" for name, value in recipe.parameters.items())
+    of_father = f", of Father's task vector {recipe.density_a:g}" if recipe.base else ""
+    return f"""- Genome: {genes}; {method}{" with a base" * bool(recipe.base)}{said}, MRI weight \
+{record.mixing.mri_weight:g}, mask seed {recipe.seed}, density {recipe.density:g}{of_father}.
 - Tensors: {accounts}; config and tokenizer are Father's.
 - Health check, layer by layer beside both parents: {health.status}{flagged}.
 - Recipe {_code(record.recipe_id)}, made by Darwin {record.version}."""

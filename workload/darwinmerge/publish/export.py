@@ -14,7 +14,7 @@ def export(inputs: ExportInputs, seed: int, place: Place) -> tuple[ExportSummary
     """Write the child of a genome, and say what was written."""
     recipe = place.child(inputs.genome, inputs.table, inputs.pins, inputs.mixing, seed)
     folder = layout.child(recipe.id)
-    parents, limit = place.pinned(inputs.pins), parse_size(inputs.max_shard_size)
+    parents, limit = place.sources(inputs.pins), parse_size(inputs.max_shard_size)
     mri = inputs.mri.model_copy(update={"weight": inputs.mixing.mri_weight})
     origin = Origin(genome=inputs.genome, mixing=inputs.mixing, table=inputs.table, mri=mri)
     record = record_file(recipe, parents, origin)

@@ -4,6 +4,8 @@ import platform
 from collections.abc import Callable
 from importlib import metadata
 
+from pydantic import Field
+
 from darwinmerge import __version__
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.errors import BadInput
@@ -33,6 +35,7 @@ class Record(Origin):
     format: int = 1
     father: dict[str, str]  # SHA-256 of each file of the parents
     mother: dict[str, str]
+    base: dict[str, str] = Field(default_factory=dict)  # of the base, where there is one
     pins: Pins
     recipe: Recipe
     recipe_id: str  # SHA-256 of the recipe
@@ -41,16 +44,21 @@ class Record(Origin):
     version: str  # of Darwin
 
 
-def record_file(recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], origin: Origin) -> RecordFile:
-    """Name of the record's file, and its content once the SHA-256 of the weight files are known."""
-    father, mother = parents
+def record_file(recipe: Recipe, parents: tuple[ModelFolder, ...], origin: Origin) -> RecordFile:
+    """Name of the record's file, and its content once the SHA-256 of the weight files are known.
+
+    `parents`: Father, Mother and, where there is one, the base.
+    """
+    father, mother = parents[:2]
+    base = parents[2] if len(parents) > 2 else None
 
     def content(files: dict[str, str]) -> bytes:
         record = Record(
             **dict(origin),
             father=father.file_digests,
             mother=mother.file_digests,
-            pins=Pins(father=father.pin, mother=mother.pin),
+            base=base.file_digests if base else {},
+            pins=Pins(father=father.pin, mother=mother.pin, base=base.pin if base else ""),
             recipe=recipe,
             recipe_id=recipe.id,
             accounts=recipe.accounts(),

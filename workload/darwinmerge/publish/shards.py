@@ -33,11 +33,13 @@ def file_name(number: int, of: int) -> str:
     return f"model-{number:05d}-of-{of:05d}.safetensors"
 
 
-def content(shard: Shard, recipe: Recipe, father: ModelFolder, mother: ModelFolder) -> Iterator[bytes | memoryview]:
+def content(
+    shard: Shard, recipe: Recipe, father: ModelFolder, mother: ModelFolder, base: ModelFolder | None = None
+) -> Iterator[bytes | memoryview]:
     """The bytes of one file, header first."""
     infos = [child_info(decision, recipe, father, mother) for decision in shard]
     yield build_header([(info.name, info.dtype, info.shape) for info in infos])
-    work = (job for decision in shard for job in jobs(decision, recipe, father, mother))
+    work = (job for decision in shard for job in jobs(decision, recipe, father, mother, base))
     for block in in_order(work, threads(father, mother)):
         yield block.view(np.uint8).data
 

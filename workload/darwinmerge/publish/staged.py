@@ -19,7 +19,7 @@ SHARD = 2 * 10**9  # bytes of a weight file: what a preempted merge may have to 
 
 
 def write_staged(
-    store: Store, recipe: Recipe, parents: tuple[ModelFolder, ModelFolder], tell: Callable[[int, int], None]
+    store: Store, recipe: Recipe, parents: tuple[ModelFolder, ...], tell: Callable[[int, int], None]
 ) -> None:
     """Stage the child of `recipe`, unless it is there; `tell` hears of bytes (done, of)."""
     folder = layout.staged(recipe.id)

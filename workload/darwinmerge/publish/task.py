@@ -47,10 +47,12 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
 def _findings(inputs: PublishInputs, record: Record, place: Place) -> Findings:
     uris, folders = (place.where.father, place.where.mother), place.parents()
     father, mother = (ancestor(uri, folder) for uri, folder in zip(uris, folders, strict=True))
+    base = place.base()
     return Findings(
         inputs=inputs,
         record=record,
         parents=(father, mother),
+        base=ancestor(place.where.base, base) if base else None,
         rows=fetch_known(place.store, layout.rows(inputs.rows), RowSets, inputs.rows),
         answers={name: read_answers(place.store, found) for name, found in inputs.scores.items()},
         datasets=dict(_datasets(inputs.recipe, place)),
@@ -78,6 +80,7 @@ def _circumstances(inputs: PublishInputs, files: list[str], place: Place) -> byt
         "recipe": inputs.recipe,
         "father": where.father,
         "mother": where.mother,
+        **({"base": where.base} if where.base else {}),
         "store": where.store,
         "output": where.output,
         "versions": versions(),

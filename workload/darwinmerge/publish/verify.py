@@ -15,7 +15,7 @@ import numpy as np
 
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits, same_bytes
 from darwinmerge.checkpoint.folder import INDEX, ModelFolder, threads
-from darwinmerge.checkpoint.pair import aligned, same
+from darwinmerge.checkpoint.pair import aligned, aligned_base, same
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.arithmetic import child_info, merged_tensors
 from darwinmerge.merge.overrides import overridden
@@ -47,9 +47,12 @@ class Follow(Protocol):
 
 
 def checks(
-    child: ModelFolder, parents: tuple[ModelFolder, ModelFolder], record: Record, quick: bool, follow: Follow
+    child: ModelFolder, parents: tuple[ModelFolder, ...], record: Record, quick: bool, follow: Follow
 ) -> Iterator[Check]:
-    """The checks of a child, as they are made; `quick` leaves out those that diagnose and merge again."""
+    """The checks of a child, as they are made; `quick` leaves out those that diagnose and merge again.
+
+    `parents`: Father, Mother and, where the record has one, the base.
+    """
     yield _files(child, record, follow)
     yield _side_files(child, record)
     yield from _others(child, record)
@@ -57,7 +60,8 @@ def checks(
     if right.state != "ok":
         yield from _left_out(("accounts", "diagnosis", "recipe", "weights"), "these are not its parents")
         return
-    father, mother = aligned(*parents)
+    father, mother = aligned(*parents[:2])
+    base = tuple(aligned_base(folder, father, mother) for folder in parents[2:])
     yield (fitting := _accounts(record, father, mother, follow))
     if quick:
         yield from _left_out(("diagnosis",), "left out by --quick")
@@ -68,7 +72,7 @@ def checks(
     if fitting.state == "FAILED":
         yield from _left_out(("weights",), "the recipe is not one for these parents")
     else:
-        yield _weights(child, record.recipe, father, mother, follow)
+        yield _weights(child, record.recipe, (father, mother, *base), follow)
 
 
 def _files(child: ModelFolder, record: Record, follow: Follow) -> Check:
@@ -102,17 +106,18 @@ def _others(child: ModelFolder, record: Record) -> Iterator[Check]:
         yield Check(name="others", state="unrecorded", found=found)
 
 
-def _parents(parents: tuple[ModelFolder, ModelFolder], record: Record, follow: Follow) -> Check:
+def _parents(parents: tuple[ModelFolder, ...], record: Record, follow: Follow) -> Check:
     wrong, others = [], []  # of the record, and of what was given
-    for who, folder in follow(zip(("father", "mother"), parents, strict=True), "hashing the parents", 2):
+    named = list(zip(("father", "mother", "base"), parents, strict=False))
+    for who, folder in follow(named, "hashing the parents", len(named)):
         recorded, found = getattr(record, who), folder.file_digests
-        pins = {getattr(record.pins, who), getattr(record.recipe, who)}
+        pins = {getattr(record.pins, who), getattr(record.recipe, who)} - ({""} if who == "base" else set())
         differing = [name for name in sorted({*recorded, *found}) if recorded.get(name) != found.get(name)]
         if differing:
             others.append(f"{who} {folder} is not the one recorded: {', '.join(differing[:3])} differs")
         elif pins != {folder.pin}:
             wrong.append(f"{who}'s pin is {folder.pin[:16]}, recorded {' and '.join(pin[:16] for pin in sorted(pins))}")
-    pins_text = f"father {record.pins.father[:16]}, mother {record.pins.mother[:16]}"
+    pins_text = ", ".join(f"{who} {getattr(record.pins, who)[:16]}" for who, _ in named)
     if others and not wrong:
         return Check(name=PARENTS, state="not checked", found="; ".join(others))
     return _check(PARENTS, wrong, f"the ones recorded: {pins_text}")
@@ -151,7 +156,7 @@ def _fits(decision: Decision, recipe: Recipe, father: ModelFolder, mother: Model
     if alike and same(father.elements(name), mother.elements(name), threads(father, mother)):
         return account == "identical"
     if account == "merged":
-        return 0 < recipe.density_of(decision) <= 1
+        return 0 < recipe.density_of(decision) <= 1 and 0 < recipe.density_a_of(decision) <= 1
     return account in ("transplanted-father", "transplanted-mother")
 
 
@@ -208,8 +213,9 @@ def _said(decision: Decision) -> str:
     return f"merged at {decision.ratio:g}" + (f", density {decision.density:g}" if decision.density is not None else "")
 
 
-def _weights(child: ModelFolder, recipe: Recipe, father: ModelFolder, mother: ModelFolder, follow: Follow) -> Check:
+def _weights(child: ModelFolder, recipe: Recipe, parents: tuple[ModelFolder, ...], follow: Follow) -> Check:
     """The merge, done again, gives the child's tensors, bit for bit."""
+    father, mother = parents[:2]
     decisions = {decision.name: decision for decision in recipe.decisions}
     wrong = [f"{name} is missing" for name in decisions if name not in child.tensors]
     wrong += [f"{name} is no tensor of the recipe" for name in child.tensors if name not in decisions]
@@ -221,7 +227,7 @@ def _weights(child: ModelFolder, recipe: Recipe, father: ModelFolder, mother: Mo
                 alike.append(decision)
             else:
                 wrong.append(f"{name} is {own.dtype} {own.shape}, not {due.dtype} {due.shape}")
-    pairs = zip(merged_tensors(alike, recipe, father, mother), child.whole(d.name for d in alike), strict=True)
+    pairs = zip(merged_tensors(alike, recipe, *parents), child.whole(d.name for d in alike), strict=True)
     for decision, ((made, _), stored) in zip(alike, follow(pairs, "merging again", len(alike)), strict=True):
         if not same_bytes(made, stored):
             wrong.append(f"{decision.name} differs in {_unequal(made, stored)} of {len(stored)} elements")

@@ -14,7 +14,7 @@ def write_child(
     store: Store,
     folder: str,
     recipe: Recipe,
-    parents: tuple[ModelFolder, ModelFolder],
+    parents: tuple[ModelFolder, ...],
     limit: int,
     tell: Callable[[int, int], None],
     record: RecordFile,
@@ -22,6 +22,7 @@ def write_child(
     """Write a child under the prefix `folder`; files that are there already are kept, so that it can be resumed.
 
     Args:
+        parents: Father, Mother and, where the recipe has one, the base.
         limit: greatest bytes of a weight file.
         tell: hears of each few MB: (bytes written, of); it may raise, and the file in work is then begun anew.
         record: name and content of a file that tells of the others, given the SHA-256 of each weight file.
@@ -29,7 +30,7 @@ def write_child(
     Returns:
         The SHA-256 of each weight file, and the bytes of all tensors.
     """
-    father, mother = parents
+    father, mother = parents[:2]
     shards = split(recipe, father, mother, limit)
     sizes = [sum(child_info(decision, recipe, father, mother).nbytes for decision in shard) for shard in shards]
     total, files = sum(sizes), {}
@@ -38,7 +39,7 @@ def write_child(
         if store.head(folder + name):
             ref = stored_ref(store, folder + name)
         else:
-            parts = _told(content(shard, recipe, father, mother), before, total, tell)
+            parts = _told(content(shard, recipe, *parents), before, total, tell)
             ref = store.put_shard(folder + name, parts)
         files[name] = ref.sha256
         tell(before + sizes[number - 1], total)

@@ -78,7 +78,8 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
     match result.summary:
         case ResolveSummary() as s:
             warnings = "".join(f"\n       warning: {warning}" for warning in s.warnings)
-            return f"parents pinned: father {_mb(s.father_bytes)}, mother {_mb(s.mother_bytes)}{warnings}"
+            base = f", base {_mb(s.base_bytes)}" if s.pins.base else ""
+            return f"parents pinned: father {_mb(s.father_bytes)}, mother {_mb(s.mother_bytes)}{base}{warnings}"
         case RowsSummary() as s:
             each = "; ".join(f"{c.task} {c.search} + {c.fresh} fresh, {c.verdict} for the verdict" for c in s.counts)
             return f"rows: {each}"

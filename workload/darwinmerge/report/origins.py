@@ -58,10 +58,12 @@ def provenance(facts: Facts) -> Html:
     """What the child comes from, down to the bytes."""
     x, child, resolved = facts.experiment, facts.summary.child, facts.seen.resolved
     lines: list[tuple[object, object]] = [("store", facts.summary.store), ("seed", x.spec.seed)]
-    for name, place in (("father", x.where.father), ("mother", x.where.mother)):
-        lines.append((NAMES[name], place))
+    places = {"father": x.where.father, "mother": x.where.mother, **({"base": x.where.base} if x.where.base else {})}
+    for name, place in places.items():
+        said = NAMES.get(name, name)
+        lines.append((said, place))
         if resolved:
-            lines.append((f"{NAMES[name]}'s pin", element("code", getattr(resolved.pins, name))))
+            lines.append((f"{said}'s pin", element("code", getattr(resolved.pins, name))))
     if child:
         lines += [
             ("child", child.path),
@@ -89,7 +91,9 @@ def again(facts: Facts) -> Html:
     )
     parts = [paragraph(text), details("merge.yaml", code(_manifest(facts.experiment))), code("darwin run merge.yaml")]
     if facts.summary.child:
-        where = shlex.join(["--father", facts.experiment.where.father, "--mother", facts.experiment.where.mother])
+        places = facts.experiment.where
+        given = ["--father", places.father, "--mother", places.mother, *(["--base", places.base] * bool(places.base))]
+        where = shlex.join(given)
         parts.append(
             paragraph(
                 "Or check the child that is there: its files, its parents, its recipe, and every byte that they give."
@@ -102,7 +106,8 @@ def again(facts: Facts) -> Html:
 def _manifest(x: Experiment) -> str:
     """The experiment as a manifest that works from any folder, its store a new one."""
     spec: dict[str, Any] = x.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    spec["parents"] = {"father": {"uri": x.where.father}, "mother": {"uri": x.where.mother}}
+    base = {"base": {"uri": x.where.base}} if x.where.base else {}
+    spec["parents"] = {"father": {"uri": x.where.father}, "mother": {"uri": x.where.mother}, **base}
     spec["store"] = spec["store"] | {"uri": f"runs/{x.name}-again"}
     spec.pop("output", None)
     if x.where.task_folder:

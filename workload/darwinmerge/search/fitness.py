@@ -12,6 +12,7 @@ from typing import NamedTuple
 from darwinmerge.canonical import rounded
 from darwinmerge.experiment.kinds import gene_of
 from darwinmerge.experiment.manifest import Fitness
+from darwinmerge.merge.methods import density_genes
 from darwinmerge.merge.recipe import Mixing
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.search.genome import GENES, Genome
@@ -49,12 +50,14 @@ class Heuristic:
         total = sum(size for found in members.values() for size, _ in found)
         self._groups = [_group(gene, found, total) for gene, found in members.items()]
         self._genes_share = 1 - mixing.mri_weight
+        self._densities = density_genes(mixing.merge.method, mixing.base) or ("density_b",)
         self._settings = settings
 
     def __call__(self, genome: Genome) -> float:
         """The fitness of `genome`, rounded."""
         s = self._settings
-        density = _peak(genome.density_b / s.target_density)
+        peaks = [_peak(getattr(genome, gene) / s.target_density) for gene in self._densities]
+        density = math.fsum(peaks) / len(peaks)
         if not self._groups:
             return rounded(s.density * density)
         genes = genome.values()

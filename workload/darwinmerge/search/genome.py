@@ -43,16 +43,18 @@ class Genome(Frozen):
         return cls(**dict(zip(GENES, values, strict=True)))
 
 
-def active_genes(rows: Sequence[TensorRow], transplant: Transplant, mri_weight: float) -> tuple[Gene, ...]:
+def active_genes(
+    rows: Sequence[TensorRow], transplant: Transplant, mri_weight: float, densities: Sequence[Gene] = ("density_b",)
+) -> tuple[Gene, ...]:
     """Genes that have an effect on the child, in order.
 
-    A ratio gene needs a tensor of its kind that differs and isn't transplanted, and an MRI weight below 1;
-    density_b needs any such tensor; density_a has no effect while Father is the base.
+    A ratio gene needs a tensor of its kind that differs and isn't transplanted, and an MRI weight below 1; a density
+    gene needs any such tensor, and a method that listens to it: `densities` are those that it does listen to.
     """
     differ = [row for row in rows if row.presence == "both"]
     merged = [r for r in differ if r.flag or transplant.below <= r.ratio_b <= transplant.above]
     found = {gene_of(row.kind) for row in merged} if mri_weight < 1 else set()
-    return tuple(gene for gene in GENES if gene in found or (gene == "density_b" and merged))
+    return tuple(gene for gene in GENES if gene in found or (gene in densities and merged))
 
 
 class Box:

@@ -12,6 +12,7 @@ import numpy as np
 from darwinmerge.experiment.kinds import Gene
 from darwinmerge.experiment.manifest import MAX_CANDIDATES, Search
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.merge.methods import density_genes
 from darwinmerge.merge.recipe import Mixing
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.search.cmaes import CmaEs
@@ -32,11 +33,17 @@ class HistoryRow(Frozen):
     fitness: float  # heuristic; not comparable with any benchmark score
 
 
+def genes_of(rows: Sequence[TensorRow], mixing: Mixing) -> tuple[Gene, ...]:
+    """The genes that have an effect, by this way of mixing."""
+    densities = density_genes(mixing.merge.method, mixing.base)
+    return active_genes(rows, mixing.merge.transplant, mixing.mri_weight, densities)
+
+
 def evolve(
     rows: Sequence[TensorRow], mixing: Mixing, settings: Search, seed: int, tell: Callable[[int, int], None]
 ) -> list[HistoryRow]:
     """Phase 1's whole history, in order; a function of the MRI table, the settings and the seed alone."""
-    box = Box(active_genes(rows, mixing.merge.transplant, mixing.mri_weight), settings.bounds)
+    box = Box(genes_of(rows, mixing), settings.bounds)
     fitness = Heuristic(rows, mixing, settings.fitness)
     starts = np.random.RandomState(seed % 2**32)
     history: list[HistoryRow] = []

@@ -4,15 +4,14 @@ from darwinmerge.canonical import digest_lines
 from darwinmerge.mri.table import to_parquet
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import SearchInputs, SearchSummary
-from darwinmerge.search.genome import active_genes
-from darwinmerge.search.phase1 import elites, evolve
+from darwinmerge.search.phase1 import elites, evolve, genes_of
 from darwinmerge.store import Ref, layout
 
 
 def search(inputs: SearchInputs, seed: int, place: Place) -> tuple[SearchSummary, tuple[Ref, ...]]:
     """Evolve genomes on the heuristic; leave the whole history, report the elites."""
     rows = place.table(inputs.table)
-    active = active_genes(rows, inputs.mixing.merge.transplant, inputs.mixing.mri_weight)
+    active = genes_of(rows, inputs.mixing)
     history = evolve(rows, inputs.mixing, inputs.search, seed, place.tell)
     digest = digest_lines(history)
     summary = SearchSummary(
