@@ -25,7 +25,7 @@ from tests.s3 import free_ports
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 PATIENCE = 1200  # seconds: every fault costs time
-OFTEN = 0.12  # a look at a run is some ten requests, so that two of three meet a fault
+OFTEN = 0.06  # a look at a run is some ten requests, so that about every second meets a fault
 WRITES, READS, WATCHES = "^(POST|PUT|PATCH|DELETE) ", "^GET (?!.*watch=)", "watch=true"
 ANSWERS = (Say(429, 1), Say(500), Say(503), Say(503, 1), Slow(1.0), Cut(), Lose())
 FAULTS: dict[str, tuple[Rule, ...]] = {
