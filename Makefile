@@ -61,7 +61,7 @@ test-all: setup ## Run every test; those that miss something say what, and are s
 test-cluster: setup ## Run the tests that need a Kubernetes; those that miss something say what, and are skipped
 	$(BIN)/python -m pytest -m "cluster and not slow"
 
-faults: setup ## Run every fault that can befall a run in a cluster, each in a run of its own: about 30 minutes
+faults: setup ## Run every fault that can befall a run in a cluster, each in a run of its own: an hour or two
 	$(BIN)/python -m pytest -m "cluster and slow"
 
 lint: setup ## Check style, format and types

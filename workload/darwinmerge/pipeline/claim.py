@@ -159,6 +159,6 @@ def _require_same_parents(experiment: Experiment, store: Store, results: dict[Ta
             )
             if found != result.summary.pins:
                 raise BadConfiguration(
-                    f"store {store.uri} holds '{experiment.name}' with other parents, or another base, than "
-                    "the manifest names; choose another spec.store.uri"
+                    f"store {store.uri} holds '{experiment.name}' with other parents than the manifest names"
+                    f"{', or another base' if found.base or result.summary.pins.base else ''}; choose another spec.store.uri"
                 )
