@@ -158,7 +158,8 @@ def _require_same_parents(experiment: Experiment, store: Store, results: dict[Ta
                 base=open_model(where.base).pin if where.base else "",
             )
             if found != result.summary.pins:
+                base = ", or another base" if found.base or result.summary.pins.base else ""
                 raise BadConfiguration(
-                    f"store {store.uri} holds '{experiment.name}' with other parents than the manifest names"
-                    f"{', or another base' if found.base or result.summary.pins.base else ''}; choose another spec.store.uri"
+                    f"store {store.uri} holds '{experiment.name}' with other parents than the manifest names{base}; "
+                    "choose another spec.store.uri"
                 )
