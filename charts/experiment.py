@@ -52,13 +52,10 @@ def dashboard_of_a_run() -> build.Dashboard:
             "name", "darwin_merge_info", of("darwin_merge_info", namespace="$namespace"), "name", "The DarwinMerge."
         ),
     )
-    for one in at_a_glance():
+    drawn = [*at_a_glance(), by_generation(), over_time(), verdict(), timeline(), *work(), conditions(), about()]
+    for one in drawn:
         found.with_panel(one)
-    found.with_panel(by_generation()).with_panel(over_time())
-    found.with_panel(verdict()).with_panel(timeline())
-    for drawn in work():
-        found.with_panel(drawn)
-    return found.with_panel(conditions()).with_panel(about())
+    return found
 
 
 def at_a_glance() -> list[Builder[dashboard.Panel]]:

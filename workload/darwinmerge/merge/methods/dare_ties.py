@@ -19,7 +19,7 @@ elements in order, and rounded to 12 significant digits, then to float32.
 from typing import Any, NamedTuple
 
 from darwinmerge.merge import mask
-from darwinmerge.merge.methods.elect import Election, elected
+from darwinmerge.merge.methods.elect import Election, elected, thinned
 from darwinmerge.merge.methods.method import (
     Array,
     Block,
@@ -68,12 +68,8 @@ def plan(terms: Terms, whole: Whole) -> Plan:
 
 def combine(xp: Any, block: Block, numbers: Numbers) -> Array:
     """The formula with a base."""
-    d_a = (block.a - block.base) * numbers.scale_a
-    d_b = (block.b - block.base) * numbers.scale_b
-    if block.kept_a is not None:
-        d_a = xp.where(block.kept_a, d_a, xp.zeros_like(d_a))
-    if block.kept_b is not None:
-        d_b = xp.where(block.kept_b, d_b, xp.zeros_like(d_b))
+    d_a = thinned(xp, (block.a - block.base) * numbers.scale_a, block.kept_a)
+    d_b = thinned(xp, (block.b - block.base) * numbers.scale_b, block.kept_b)
     return elected(xp, block.base, d_a, d_b, numbers.election)
 
 

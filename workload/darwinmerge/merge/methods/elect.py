@@ -21,6 +21,11 @@ class Election(NamedTuple):
     normalize: bool
 
 
+def thinned(xp: Any, delta: Array, kept: Array) -> Array:
+    """A task vector's elements where they are kept, else 0; `kept` None: all are."""
+    return delta if kept is None else xp.where(kept, delta, xp.zeros_like(delta))
+
+
 def elected(xp: Any, base: Array, d_a: Array, d_b: Array, numbers: Election) -> Array:
     """Elements of the child, in this order: two products, their sum, its sign; the sum of those that have it, and of
     their weights; the quotient, its product with lambda, and the sum with the base."""

@@ -11,7 +11,7 @@ elements with the magnitude at which the trim cuts, those of the lower flat inde
 import math
 from typing import Any
 
-from darwinmerge.merge.methods.elect import Election, elected
+from darwinmerge.merge.methods.elect import Election, elected, thinned
 from darwinmerge.merge.methods.method import Array, Block, Lambda, Method, Normalize, Plan, Terms, single
 from darwinmerge.merge.methods.whole import Whole
 
@@ -33,11 +33,8 @@ def plan(terms: Terms, whole: Whole) -> Plan:
 
 def combine(xp: Any, block: Block, numbers: Election) -> Array:
     """The formula."""
-    d_a, d_b = block.a - block.base, block.b - block.base
-    if block.kept_a is not None:
-        d_a = xp.where(block.kept_a, d_a, xp.zeros_like(d_a))
-    if block.kept_b is not None:
-        d_b = xp.where(block.kept_b, d_b, xp.zeros_like(d_b))
+    d_a = thinned(xp, block.a - block.base, block.kept_a)
+    d_b = thinned(xp, block.b - block.base, block.kept_b)
     return elected(xp, block.base, d_a, d_b, numbers)
 
 
