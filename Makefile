@@ -130,7 +130,7 @@ lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest ve
 	echo "torch==$(TORCH_VERSION)" > build/lock/torch.txt
 	$(COMPILE) --constraint build/lock/torch.txt $(if $(UPGRADE),--upgrade) --all-extras --group setup \
 		--output-file requirements.lock pyproject.toml
-	$(COMPILE) --constraint requirements.lock --constraint build/lock/torch.txt --extra s3 --extra torch --extra eval \
+	$(COMPILE) --constraint requirements.lock --constraint build/lock/torch.txt --extra s3 --extra hub --extra torch --extra eval \
 		--extra report --group build --output-file requirements.worker.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --extra operator --group build \
 		--output-file requirements.operator.lock pyproject.toml

@@ -77,7 +77,9 @@ class Parent(manifest.Parent):
 
     uri: ParentUri
     """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `pvc://claim/path` on a
-    PersistentVolumeClaim of the same namespace, or `hf://org/name@revision`, which this version doesn't reach yet."""
+    PersistentVolumeClaim of the same namespace, or `hf://org/name@revision` on a model hub. A branch or tag (default:
+    `main`) is the commit that it is when the run begins. A gated model needs HF_TOKEN, by `cluster.template.env` or in
+    the Secret of `cluster.store`."""
 
 
 class Parents(manifest.Parents):

@@ -16,6 +16,7 @@ from darwinmerge.store.layout import CHILD_RUN
 SKILLS = ("skill_a", "skill_b")
 TIMES_AND_PLACES = (
     "costs/",
+    "commits/",
     "digests/",
     "logs/",
     "experiment.json",

@@ -175,8 +175,8 @@ def test_a_claim_that_is_not_mounted_is_refused_with_what_to_do(uri: str) -> Non
 
 
 def test_a_scheme_that_has_no_reader_is_refused_by_name() -> None:
-    with pytest.raises(BadConfiguration, match="hf://org/name: models can't be read from hf://"):
-        open_model("hf://org/name")
+    with pytest.raises(BadConfiguration, match="ftp://host/name: models can't be read from ftp://"):
+        open_model("ftp://host/name")
 
 
 def test_large_tensors_are_whole_however_they_are_read(tmp_path: Path) -> None:

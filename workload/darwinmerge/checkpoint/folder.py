@@ -20,6 +20,7 @@ from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits
 from darwinmerge.checkpoint.files import Bytes, Files, LocalFiles
 from darwinmerge.checkpoint.header import TensorInfo, header_length, parse_header
+from darwinmerge.checkpoint.hub import HubFiles
 from darwinmerge.checkpoint.s3 import S3Files
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.parallel import cut, in_groups, in_order
@@ -240,9 +241,12 @@ def open_model(uri: str, digests: Digests | None = None) -> ModelFolder:
     Raises:
         BadConfiguration: the scheme has no reader, or its place can't be reached from here.
         BadInput: the folder is not a whole model.
+        StoreUnreachable: its place doesn't answer.
     """
     if uri.startswith("s3://"):
         return ModelFolder(S3Files(uri), digests)
+    if uri.startswith("hf://"):
+        return ModelFolder(HubFiles(uri), digests)
     return ModelFolder(local_path(uri), digests)
 
 

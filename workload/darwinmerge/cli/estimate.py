@@ -72,11 +72,6 @@ def estimate(experiment: Experiment, rows: tuple[RowCounts, ...] = ()) -> Estima
             f"{needed[0]:,} verdict rows to see one with 80 % power, {needed[1]:,} with 90 %; there are {sum(known):,}"
         )
     warnings += _of_folder(experiment)
-    for field, uri in {"father": experiment.where.father, "mother": experiment.where.mother}.items():
-        if uri.startswith("hf://"):
-            warnings.append(
-                f"spec.parents.{field}.uri: hf:// can't be reached by this version yet; give a folder or s3://"
-            )
     father, mother = _parent(experiment.where.father), _parent(experiment.where.mother)
     if father.tensors and mother.tensors and father.tensors != mother.tensors:
         warnings.append(f"father has {father.tensors} tensors, mother {mother.tensors}; see spec.merge.oneSided")

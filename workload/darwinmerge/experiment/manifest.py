@@ -66,7 +66,8 @@ class Parent(Frozen):
 
     uri: Uri
     """Where the model folder (safetensors, config, tokenizer) lies: a path (relative to the manifest), `file://`,
-    `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision`, which this version doesn't reach yet."""
+    `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision` on a model hub. A branch or
+    tag (default: `main`) is the commit that it is when the run begins, whatever it becomes later."""
 
 
 class Parents(Frozen):

@@ -16,6 +16,7 @@ def resolve(place: Place) -> tuple[ResolveSummary, tuple[Ref, ...]]:
     father, mother = place.parents()
     warnings = require_compatible(father, mother)
     summary = ResolveSummary(
+        commits=place.commits(),
         warnings=tuple(warning[:WARNING] for warning in warnings[:WARNINGS]),
         pins=Pins(father=father.pin, mother=mother.pin),
         father_bytes=sum(located.info.nbytes for located in father.tensors.values()),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from darwinmerge.checkpoint.commits import settled
+from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.folder import open_model
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment, differences, science_of
@@ -143,7 +145,9 @@ def _require_same_parents(experiment: Experiment, store: Store, results: dict[Ta
     """The manifest names other places than before: fine if the same models lie there."""
     for result in results.values():
         if isinstance(result, Done) and isinstance(result.summary, ResolveSummary):
-            found = Pins(father=open_model(experiment.where.father).pin, mother=open_model(experiment.where.mother).pin)
+            where, known = experiment.where, Digests(store)
+            father, mother = (open_model(settled(uri, store), known) for uri in (where.father, where.mother))
+            found = Pins(father=father.pin, mother=mother.pin)
             if found != result.summary.pins:
                 raise BadConfiguration(
                     f"store {store.uri} holds '{experiment.name}' with other parents than the manifest names; "

@@ -6,8 +6,10 @@ Kept between tasks, so that a worker opens its parents, its benchmark and its mo
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from darwinmerge import hub
+from darwinmerge.checkpoint.commits import settled
 from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.folder import ModelFolder, open_model
 from darwinmerge.checkpoint.pair import aligned
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from darwinmerge.evaluation.questions import Prompting
     from darwinmerge.evaluation.resident import Resident
 
+Side = Literal["father", "mother"]
+SIDES: tuple[Side, ...] = ("father", "mother")
 Tell = Callable[[int, int], None]  # done, of
 
 
@@ -58,11 +62,23 @@ class Place:
     def parents(self) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, opened once, their tensors by Father's names."""
         if self._parents is None:
-            known = Digests(self.store)
-            self._parents = aligned(
-                _parent("father", self.where.father, known), _parent("mother", self.where.mother, known)
-            )
+            self._parents = aligned(self._opened("father"), self._opened("mother"))
         return self._parents
+
+    def source(self, who: Side) -> str:
+        """Where a parent is read: as the manifest has it, and of a branch on a hub the commit of this experiment."""
+        return settled(getattr(self.where, who), self.store)
+
+    def commits(self) -> dict[str, str]:
+        """The commits that parents on a hub are read at, by parent."""
+        found = {who: self.source(who) for who in SIDES}
+        return {who: hub.parse(uri).revision for who, uri in found.items() if uri.startswith("hf://")}
+
+    def _opened(self, who: Side) -> ModelFolder:
+        try:
+            return open_model(self.source(who), Digests(self.store))
+        except BadInput as error:
+            raise BadInput(f"spec.parents.{who}.uri: {error}") from None
 
     def pinned(self, pins: Pins) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, if they are still what they were when the run began.
@@ -161,10 +177,3 @@ class Place:
         if not self.store.create(key, data):
             data = self.store.read(key)
         return Ref(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-
-
-def _parent(who: str, uri: str, known: Digests) -> ModelFolder:
-    try:
-        return open_model(uri, known)
-    except BadInput as error:
-        raise BadInput(f"spec.parents.{who}.uri: {error}") from None

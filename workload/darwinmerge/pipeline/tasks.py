@@ -191,6 +191,7 @@ class ResolveSummary(Frozen):
     warnings: tuple[str, ...] = ()  # of what differs between the parents and doesn't matter much
     father_bytes: int
     mother_bytes: int
+    commits: dict[str, str] = Field(default_factory=dict)  # of parents on a hub, by parent: what this run reads
 
 
 class RowCounts(Frozen):

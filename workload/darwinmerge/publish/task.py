@@ -45,7 +45,7 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
 
 
 def _findings(inputs: PublishInputs, record: Record, place: Place) -> Findings:
-    uris, folders = (place.where.father, place.where.mother), place.parents()
+    uris, folders = (place.source("father"), place.source("mother")), place.parents()
     father, mother = (ancestor(uri, folder) for uri, folder in zip(uris, folders, strict=True))
     return Findings(
         inputs=inputs,
@@ -76,8 +76,8 @@ def _circumstances(inputs: PublishInputs, files: list[str], place: Place) -> byt
     told = {
         "experiment": inputs.title,
         "recipe": inputs.recipe,
-        "father": where.father,
-        "mother": where.mother,
+        "father": place.source("father"),
+        "mother": place.source("mother"),
         "store": where.store,
         "output": where.output,
         "versions": versions(),

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from darwinmerge import hub
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.report.facts import NAMES, Facts
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
@@ -59,7 +60,7 @@ def provenance(facts: Facts) -> Html:
     x, child, resolved = facts.experiment, facts.summary.child, facts.seen.resolved
     lines: list[tuple[object, object]] = [("store", facts.summary.store), ("seed", x.spec.seed)]
     for name, place in (("father", x.where.father), ("mother", x.where.mother)):
-        lines.append((NAMES[name], place))
+        lines.append((NAMES[name], hub.at(place, resolved.commits.get(name, "")) if resolved else place))
         if resolved:
             lines.append((f"{NAMES[name]}'s pin", element("code", getattr(resolved.pins, name))))
     if child:
@@ -89,7 +90,9 @@ def again(facts: Facts) -> Html:
     )
     parts = [paragraph(text), details("merge.yaml", code(_manifest(facts.experiment))), code("darwin run merge.yaml")]
     if facts.summary.child:
-        where = shlex.join(["--father", facts.experiment.where.father, "--mother", facts.experiment.where.mother])
+        places, commits = facts.experiment.where, facts.seen.resolved.commits if facts.seen.resolved else {}
+        father, mother = (hub.at(getattr(places, who), commits.get(who, "")) for who in ("father", "mother"))
+        where = shlex.join(["--father", father, "--mother", mother])
         parts.append(
             paragraph(
                 "Or check the child that is there: its files, its parents, its recipe, and every byte that they give."
