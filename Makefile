@@ -48,7 +48,7 @@ help: ## Show this list
 setup: $(STAMP) ## Make .venv with everything locked (redone when the lock or pyproject.toml changes)
 
 run: setup ## Evolve the example's real language model, from nothing to verdict
-	$(BIN)/python examples/smollm2/make_parents.py
+	$(BIN)/python examples/smollm2/make_father.py
 	$(BIN)/darwin run examples/smollm2.yaml
 
 ##@ Develop
@@ -106,7 +106,7 @@ load: images ## Give both images to the cluster of DARWIN_CLUSTER_DIR
 
 # Without DARWIN_CLUSTER_DIR: on the cluster of KUBECONFIG, which has the images or can pull them.
 cluster-run: setup $(if $(DARWIN_CLUSTER_DIR),load) ## Run the example on a Kubernetes, from nothing (docs/operator.md)
-	$(BIN)/python examples/smollm2/make_parents.py
+	$(BIN)/python examples/smollm2/make_father.py
 	$(if $(DARWIN_CLUSTER_DIR),KUBECONFIG=$(DARWIN_CLUSTER_DIR)/kubeconfig )$(BIN)/python -m examples.cluster_run \
 		--images=$(IMAGES) --tag=$(TAG)
 

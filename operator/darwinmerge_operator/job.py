@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, ExitCode
+from darwinmerge.experiment.experiment import SIDES
 from darwinmerge.experiment.types import Count, Frozen
 from darwinmerge.pipeline.orders import Orders
 from darwinmerge.pipeline.tasks import ScoreInputs
@@ -231,7 +232,7 @@ def _volumes(orders: Orders, template: PodTemplate, parent_bytes: int) -> tuple[
 
 def _claims(orders: Orders) -> list[str]:
     """Volume claims that hold parents, by name."""
-    parents = (uri.partition("://") for uri in (orders.where.father, orders.where.mother))
+    parents = (uri.partition("://") for who in SIDES for uri in orders.where.parent(who))
     return sorted({rest.partition("/")[0] for scheme, _, rest in parents if scheme == "pvc"})
 
 

@@ -50,6 +50,13 @@ ParentUri = Annotated[
         "of your machine, and give its s3:// URI",
     ),
 ]
+BaseUri = Annotated[
+    str,
+    Field(max_length=1024),
+    _place(
+        f"({_S3}|{_HF}|{_PVC})?", "a Pod finds it at s3://bucket/prefix, hf://org/name@revision or pvc://claim/path"
+    ),
+]
 StoreUri = Annotated[
     str,
     Field(max_length=1024),
@@ -79,7 +86,11 @@ class Parent(manifest.Parent):
     """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `pvc://claim/path` on a
     PersistentVolumeClaim of the same namespace, or `hf://org/name@revision` on a model hub. A branch or tag (default:
     `main`) is the commit that it is when the run begins. A gated model needs HF_TOKEN, by `cluster.template.env` or in
-    the Secret of `cluster.store`."""
+    the Secret of `cluster.store`. It may be a LoRA adapter's folder as peft saves it."""
+
+    base: BaseUri = ""
+    """Where the model lies that a LoRA adapter at `uri` is on, likewise. Default: the one that the adapter
+    names, on a hub."""
 
 
 class Parents(manifest.Parents):

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.experiment.experiment import SIDES
 from darwinmerge.merge.recipe import Recipe, child_recipe
 from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import mixing_of
@@ -76,6 +77,9 @@ def _command(resource: DarwinMerge, genome: dict[Any, float]) -> str:
     genes = ",".join(f"{gene}={value:g}" for gene, value in genome.items())
     words = ["darwin", "merge", "--father", where.father, "--mother", where.mother, "--genome", genes]
     words += ["--seed", str(spec.seed), "-o", "child"]
+    for who in SIDES:
+        base = where.parent(who)[1]
+        words += ["--set", f"parents.{who}.base={base}"] if base else []
     for section in ("mri", "merge"):
         set_by_hand = getattr(spec, section).model_dump(mode="json", by_alias=True, exclude_defaults=True)
         for path, value in _leaves(set_by_hand, section):

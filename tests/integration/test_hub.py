@@ -10,15 +10,15 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from darwinmerge import hub as engine
-from darwinmerge.checkpoint.folder import SINGLE, open_model
+from darwinmerge.checkpoint.folder import SINGLE
 from darwinmerge.checkpoint.hub import BLOCK
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.errors import BadConfiguration, BadInput, StoreUnreachable
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.experiment.manifest import Mri
@@ -28,7 +28,7 @@ from darwinmerge.pipeline.place import Place
 from darwinmerge.publish.lineage import ancestor
 from darwinmerge.store import Store, open_store
 from tests.build import normal, tensor, write_model
-from tests.hub import Cut, Hub, Lie, Say, Whole, hub
+from tests.hub import Cut, Hub, Lie, Say, Whole
 from tests.integration.conftest import World, darwin
 from tests.qwen35 import SHARDS, Pair, make_pair
 
@@ -40,25 +40,6 @@ FATHER, MOTHER = "org/father", "org/mother"
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return make_pair(tmp_path_factory.mktemp("pair"))
-
-
-@pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """An empty hub that this process and those that it starts find by their environment."""
-    from huggingface_hub import constants
-
-    with hub() as found:
-        monkeypatch.setenv("HF_ENDPOINT", found.endpoint)
-        monkeypatch.setattr(constants, "ENDPOINT", found.endpoint)
-        template = found.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        yield found
 
 
 @pytest.fixture
@@ -408,7 +389,7 @@ def test_nothing_but_a_hub_is_asked_for_anything_by_a_library(there: Hub, one: s
     """A parent on the hub is opened without torch or transformers, and signed URLs are in no log."""
     code = (
         "import logging, sys; logging.basicConfig(level=logging.DEBUG)\n"
-        "from darwinmerge.checkpoint.folder import open_model\n"
+        "from darwinmerge.checkpoint.opening import open_model\n"
         f"len(open_model({one!r}).bits({UP!r}))\n"
         "print('HEAVY', [name for name in ('torch', 'transformers') if name in sys.modules])"
     )

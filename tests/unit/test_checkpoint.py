@@ -12,7 +12,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.files import BLOCK
-from darwinmerge.checkpoint.folder import INDEX, SINGLE, ModelFolder, local_path, open_model
+from darwinmerge.checkpoint.folder import INDEX, SINGLE, ModelFolder
+from darwinmerge.checkpoint.opening import local_path, open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from tests.build import Tensor, normal, tensor, write_model
 

@@ -79,7 +79,7 @@ def merge(
     if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadConfiguration(f"-o {output}: it exists; choose a new folder")
     err = console(stderr=True)
-    parents = open_pair(father, mother, err)
+    parents = open_pair(spec.parents.father, spec.parents.mother, err)
     with ThreadPoolExecutor(2) as beside:  # the pins read every byte, as the diagnosis does
         pinned = [] if plan_only else [beside.submit(lambda folder: folder.pin, folder) for folder in parents]
         rows = diagnosed(parents, spec.mri, err)

@@ -6,11 +6,14 @@ change while a run goes on.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from darwinmerge.canonical import canonical
 from darwinmerge.experiment.manifest import Evaluation, Manifest, Spec
 from darwinmerge.experiment.types import Count, Frozen
+
+Side = Literal["father", "mother"]
+SIDES: tuple[Side, ...] = ("father", "mother")
 
 
 class Bindings(Frozen):
@@ -19,9 +22,15 @@ class Bindings(Frozen):
     father: str
     mother: str
     store: str
+    father_base: str = ""  # of a parent that is an adapter: the model that it is on; empty: the one that it names
+    mother_base: str = ""
     output: str = ""  # empty: the child stays in the store
     task_folder: str = ""
     device: str = "cpu"
+
+    def parent(self, who: Side) -> tuple[str, str]:
+        """Where a parent lies, and the model that it is on, if the manifest names one."""
+        return (self.father, self.father_base) if who == "father" else (self.mother, self.mother_base)
 
 
 class Limits(Frozen):
@@ -48,6 +57,8 @@ def experiment_of(manifest: Manifest, folder: Path, device: str = "cpu") -> Expe
         father=_absolute(spec.parents.father.uri, folder),
         mother=_absolute(spec.parents.mother.uri, folder),
         store=_absolute(spec.store.uri, folder),
+        father_base=_absolute(spec.parents.father.base, folder) if spec.parents.father.base else "",
+        mother_base=_absolute(spec.parents.mother.base, folder) if spec.parents.mother.base else "",
         output=_absolute(spec.output.uri, folder) if spec.output.uri else "",
         task_folder=_absolute(spec.evaluation.task_folder, folder) if spec.evaluation.task_folder else "",
         device=device,

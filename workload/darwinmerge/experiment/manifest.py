@@ -66,8 +66,13 @@ class Parent(Frozen):
 
     uri: Uri
     """Where the model folder (safetensors, config, tokenizer) lies: a path (relative to the manifest), `file://`,
-    `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision` on a model hub. A branch or
-    tag (default: `main`) is the commit that it is when the run begins, whatever it becomes later."""
+    `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision` on a model hub. A branch or tag (default:
+    `main`) is the commit that it is when the run begins, whatever it becomes later. It may be a LoRA adapter's folder,
+    as peft saves it."""
+
+    base: Uri | Literal[""] = ""
+    """Where the whole model lies that a LoRA adapter at `uri` is on. Default: the one that the adapter names, on a
+    hub or in a folder of this machine."""
 
 
 class Parents(Frozen):

@@ -57,9 +57,11 @@ def require_apart(experiment: Experiment) -> None:
 
 def _sources(experiment: Experiment) -> dict[str, str]:
     where = experiment.where
+    bases = {"spec.parents.father.base": where.father_base, "spec.parents.mother.base": where.mother_base}
     return {
         "spec.parents.father.uri": where.father,
         "spec.parents.mother.uri": where.mother,
+        **{field: uri for field, uri in bases.items() if uri},
         "spec.store.uri": where.store,
     }
 

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from darwinmerge.checkpoint.commits import settled
-from darwinmerge.checkpoint.digests import Digests
-from darwinmerge.checkpoint.folder import open_model
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.experiment import Experiment, differences, science_of
+from darwinmerge.experiment.experiment import SIDES, Experiment, differences, science_of
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Pins
+from darwinmerge.pipeline.place import opened
 from darwinmerge.pipeline.tasks import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
 from darwinmerge.publish.place import standing
 from darwinmerge.store import Store, damaged, fetch_model, layout
@@ -20,7 +18,7 @@ class Claim(Frozen):
 
     name: str
     science: dict[str, Any]  # all settings that must stay the same
-    parents: tuple[str, str]  # where father and mother were; they may move, but not change
+    parents: tuple[str, str]  # where father and mother were (`adapter on base`); they may move, but not change
 
 
 Claimed = tuple[dict[TaskId, Result], list[str]]
@@ -34,8 +32,7 @@ def claim(experiment: Experiment, store: Store) -> Claimed:
             parents; or it is a folder with something else in it.
         BadInput: a result is damaged.
     """
-    where = experiment.where
-    mine = Claim(name=experiment.name, science=science_of(experiment.spec), parents=(where.father, where.mother))
+    mine = Claim(name=experiment.name, science=science_of(experiment.spec), parents=_parents(experiment))
     if store.head(layout.EXPERIMENT) is None:
         first = next(store.list(""), None)
         if first:
@@ -46,6 +43,11 @@ def claim(experiment: Experiment, store: Store) -> Claimed:
     found = held(experiment, store)
     _note(experiment, store)
     return found
+
+
+def _parents(experiment: Experiment) -> tuple[str, str]:
+    father, mother = (" on ".join(filter(None, experiment.where.parent(who))) for who in SIDES)
+    return father, mother
 
 
 def _note(experiment: Experiment, store: Store) -> None:
@@ -91,7 +93,7 @@ def held(experiment: Experiment, store: Store) -> Claimed:
         )
     _require_as_many_steps(experiment, store)
     results, undone = recorded(experiment, store)
-    if theirs.parents != (experiment.where.father, experiment.where.mother):
+    if theirs.parents != _parents(experiment):
         _require_same_parents(experiment, store, results)
     return results, undone
 
@@ -145,8 +147,7 @@ def _require_same_parents(experiment: Experiment, store: Store, results: dict[Ta
     """The manifest names other places than before: fine if the same models lie there."""
     for result in results.values():
         if isinstance(result, Done) and isinstance(result.summary, ResolveSummary):
-            where, known = experiment.where, Digests(store)
-            father, mother = (open_model(settled(uri, store), known) for uri in (where.father, where.mother))
+            father, mother = (opened(experiment.where.parent(who), store) for who in SIDES)
             found = Pins(father=father.pin, mother=mother.pin)
             if found != result.summary.pins:
                 raise BadConfiguration(

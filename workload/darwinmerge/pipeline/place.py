@@ -6,15 +6,17 @@ Kept between tasks, so that a worker opens its parents, its benchmark and its mo
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from darwinmerge import hub
 from darwinmerge.checkpoint.commits import settled
 from darwinmerge.checkpoint.digests import Digests
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.errors import BadInput, Interrupted
-from darwinmerge.experiment.experiment import Bindings
+from darwinmerge.experiment.experiment import SIDES, Bindings, Side
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import TensorRow, from_parquet
 from darwinmerge.pipeline.tasks import ChildModel, LinearModel, Model, Terms
@@ -27,9 +29,17 @@ if TYPE_CHECKING:
     from darwinmerge.evaluation.questions import Prompting
     from darwinmerge.evaluation.resident import Resident
 
-Side = Literal["father", "mother"]
-SIDES: tuple[Side, ...] = ("father", "mother")
 Tell = Callable[[int, int], None]  # done, of
+
+
+def opened(parent: tuple[str, str], store: Store) -> ModelFolder:
+    """A parent and the model that it is on, as `Bindings.parent` has them, at the commits of the store's experiment.
+
+    Raises:
+        DarwinError: see `open_model`.
+    """
+    uri, base = parent
+    return open_model(settled(uri, store), Digests(store), base, partial(settled, store=store))
 
 
 class Place:
@@ -65,18 +75,24 @@ class Place:
             self._parents = aligned(self._opened("father"), self._opened("mother"))
         return self._parents
 
-    def source(self, who: Side) -> str:
-        """Where a parent is read: as the manifest has it, and of a branch on a hub the commit of this experiment."""
-        return settled(getattr(self.where, who), self.store)
+    def sources(self) -> dict[str, str]:
+        """Where parents are read, on a hub at this experiment's commit: `father`, and `fatherBase` if he is an adapter.
+
+        As the manifest has it, and what an adapter names as the model that it is on.
+        """
+        found = {}
+        for who, folder in zip(SIDES, self.parents(), strict=True):
+            found[str(who)] = settled(self.where.parent(who)[0], self.store)
+            found |= {f"{who}Base": folder.on} if folder.on else {}
+        return found
 
     def commits(self) -> dict[str, str]:
-        """The commits that parents on a hub are read at, by parent."""
-        found = {who: self.source(who) for who in SIDES}
-        return {who: hub.parse(uri).revision for who, uri in found.items() if uri.startswith("hf://")}
+        """The commits that parents on a hub are read at, by parent as in `sources`."""
+        return {who: hub.parse(uri).revision for who, uri in self.sources().items() if uri.startswith("hf://")}
 
     def _opened(self, who: Side) -> ModelFolder:
         try:
-            return open_model(self.source(who), Digests(self.store))
+            return opened(self.where.parent(who), self.store)
         except BadInput as error:
             raise BadInput(f"spec.parents.{who}.uri: {error}") from None
 

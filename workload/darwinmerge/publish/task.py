@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from darwinmerge.evaluation.answers import read_answers
 from darwinmerge.evaluation.rows import RowSets
+from darwinmerge.experiment.experiment import SIDES
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
 from darwinmerge.publish.card import Findings, card
@@ -45,8 +46,8 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
 
 
 def _findings(inputs: PublishInputs, record: Record, place: Place) -> Findings:
-    uris, folders = (place.source("father"), place.source("mother")), place.parents()
-    father, mother = (ancestor(uri, folder) for uri, folder in zip(uris, folders, strict=True))
+    found = place.sources()
+    father, mother = (ancestor(found[who], folder) for who, folder in zip(SIDES, place.parents(), strict=True))
     return Findings(
         inputs=inputs,
         record=record,
@@ -76,8 +77,7 @@ def _circumstances(inputs: PublishInputs, files: list[str], place: Place) -> byt
     told = {
         "experiment": inputs.title,
         "recipe": inputs.recipe,
-        "father": place.source("father"),
-        "mother": place.source("mother"),
+        **place.sources(),
         "store": where.store,
         "output": where.output,
         "versions": versions(),

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from darwinmerge import hub
-from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.experiment.experiment import SIDES, Experiment, Side
 from darwinmerge.report.facts import NAMES, Facts
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
 from darwinmerge.report.sections import lacking
@@ -59,8 +59,10 @@ def provenance(facts: Facts) -> Html:
     """What the child comes from, down to the bytes."""
     x, child, resolved = facts.experiment, facts.summary.child, facts.seen.resolved
     lines: list[tuple[object, object]] = [("store", facts.summary.store), ("seed", x.spec.seed)]
-    for name, place in (("father", x.where.father), ("mother", x.where.mother)):
-        lines.append((NAMES[name], hub.at(place, resolved.commits.get(name, "")) if resolved else place))
+    for name, (place, base) in _places(facts).items():
+        lines.append((NAMES[name], place))
+        if base:
+            lines.append((f"{NAMES[name]} is an adapter on", base))
         if resolved:
             lines.append((f"{NAMES[name]}'s pin", element("code", getattr(resolved.pins, name))))
     if child:
@@ -82,6 +84,16 @@ def provenance(facts: Facts) -> Html:
     return section("provenance", "Provenance", paragraph(text), table(("", ""), lines, words=2), said)
 
 
+def _places(facts: Facts) -> dict[Side, tuple[str, str]]:
+    """Where each parent lies, and the model that it is on, if one is named; on a hub, at the commits of the run."""
+    commits = facts.seen.resolved.commits if facts.seen.resolved else {}
+    found = {}
+    for who in SIDES:
+        place, base = facts.experiment.where.parent(who)
+        found[who] = hub.at(place, commits.get(who, "")), hub.at(base, commits.get(f"{who}Base", "") if base else "")
+    return found
+
+
 def again(facts: Facts) -> Html:
     """How to make the child again, and how to check it."""
     text = (
@@ -90,9 +102,10 @@ def again(facts: Facts) -> Html:
     )
     parts = [paragraph(text), details("merge.yaml", code(_manifest(facts.experiment))), code("darwin run merge.yaml")]
     if facts.summary.child:
-        places, commits = facts.experiment.where, facts.seen.resolved.commits if facts.seen.resolved else {}
-        father, mother = (hub.at(getattr(places, who), commits.get(who, "")) for who in ("father", "mother"))
-        where = shlex.join(["--father", father, "--mother", mother])
+        words = []
+        for who, (place, base) in _places(facts).items():
+            words += [f"--{who}", place, *([f"--{who}-base", base] if base else [])]
+        where = shlex.join(words)
         parts.append(
             paragraph(
                 "Or check the child that is there: its files, its parents, its recipe, and every byte that they give."
@@ -105,7 +118,8 @@ def again(facts: Facts) -> Html:
 def _manifest(x: Experiment) -> str:
     """The experiment as a manifest that works from any folder, its store a new one."""
     spec: dict[str, Any] = x.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    spec["parents"] = {"father": {"uri": x.where.father}, "mother": {"uri": x.where.mother}}
+    places = ((who, *x.where.parent(who)) for who in SIDES)
+    spec["parents"] = {who: {"uri": uri, **({"base": base} if base else {})} for who, uri, base in places}
     spec["store"] = spec["store"] | {"uri": f"runs/{x.name}-again"}
     spec.pop("output", None)
     if x.where.task_folder:
