@@ -54,7 +54,7 @@ def shown(
     def like(name: str, edits: dict[Any, Any]) -> Run:
         plain = small_run(name)
         few = [{"name": skill, "search": {"rows": 12}, "verdict": {"rows": 20}} for skill in SKILLS]
-        given = {"metadata.name": name, "spec.evaluation.tasks": few, **edits}
+        given = {"metadata.name": name, "spec.evaluation.tasks": few, "spec.evaluation.finalists": 2, **edits}
         return replace(plain, document=edited(plain.document, given))
 
     tiny = like("tiny", {})
