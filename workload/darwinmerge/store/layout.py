@@ -25,8 +25,6 @@ changes from run to run (times, places) stands in any object but `experiment.jso
 are called: two runs of an experiment can be compared byte for byte.
 """
 
-from darwinmerge.store.base import Store
-
 SHORT = 16
 
 EXPERIMENT = "experiment.json"
@@ -110,10 +108,3 @@ def child(recipe: str) -> str:
 def health(digest: str) -> str:
     """Key of a health table by its digest."""
     return f"health/{digest[:SHORT]}.json"
-
-
-def replace_view(store: Store, key: str, data: bytes) -> None:
-    """Make a view anew: what can be derived from the other objects at any time. Of two at once, the last one stays."""
-    store.delete(key)
-    while not store.create(key, data):
-        store.delete(key)
