@@ -48,7 +48,7 @@ help: ## Show this list
 setup: $(STAMP) ## Make .venv with everything locked (redone when the lock or pyproject.toml changes)
 
 run: setup ## Evolve the example's real language model, from nothing to verdict
-	$(BIN)/python examples/smollm2/make_parents.py
+	$(BIN)/python examples/smollm2/make_father.py
 	$(BIN)/darwin run examples/smollm2.yaml
 
 ##@ Develop
@@ -110,7 +110,7 @@ load: images ## Give both images to the cluster of DARWIN_CLUSTER_DIR
 
 # Without DARWIN_CLUSTER_DIR: on the cluster of KUBECONFIG, which has the images or can pull them.
 cluster-run: setup $(if $(DARWIN_CLUSTER_DIR),load) ## Run the example on a Kubernetes, from nothing (docs/operator.md)
-	$(BIN)/python examples/smollm2/make_parents.py
+	$(BIN)/python examples/smollm2/make_father.py
 	$(if $(DARWIN_CLUSTER_DIR),KUBECONFIG=$(DARWIN_CLUSTER_DIR)/kubeconfig )$(BIN)/python -m examples.cluster_run \
 		--images=$(IMAGES) --tag=$(TAG)
 
@@ -136,7 +136,7 @@ lock: ## Resolve pyproject.toml anew into the locks (UPGRADE=1: to the newest ve
 	echo "torch==$(TORCH_VERSION)" > build/lock/torch.txt
 	$(COMPILE) --constraint build/lock/torch.txt $(if $(UPGRADE),--upgrade) --all-extras --group setup \
 		--output-file requirements.lock pyproject.toml
-	$(COMPILE) --constraint requirements.lock --constraint build/lock/torch.txt --extra s3 --extra torch --extra eval \
+	$(COMPILE) --constraint requirements.lock --constraint build/lock/torch.txt --extra s3 --extra hub --extra torch --extra eval \
 		--extra report --group build --output-file requirements.worker.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --extra operator --group build \
 		--output-file requirements.operator.lock pyproject.toml

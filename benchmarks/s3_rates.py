@@ -20,7 +20,8 @@ from time import perf_counter
 import numpy as np
 
 from darwinmerge import s3
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.s3 import BLOCK, THREADS
 from darwinmerge.experiment.manifest import Mri
 from darwinmerge.merge.recipe import Decision, Recipe

@@ -13,19 +13,18 @@ import json
 import os
 import secrets
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from common import HERE, RESULTS, ROOT, Goal, commit, load, machine, versions
+from common import RESULTS, ROOT, Goal, commit, load, machine, versions
 from kubernetes import client, config
+from scale_runs import IMAGE, Json, Kind, Notes, Operator
 
 sys.path.insert(0, str(ROOT))
 
@@ -35,129 +34,8 @@ from darwinmerge_operator import job as jobs
 from darwinmerge_operator.api import Api
 from darwinmerge_operator.crd import crd
 from darwinmerge_operator.ledger import Ledger, to_data
-from darwinmerge_operator.resource import GROUP, KIND, PLURAL, VERSION, from_api
+from darwinmerge_operator.resource import GROUP, PLURAL, VERSION, from_api
 from tests.unit.plan_world import World
-
-IMAGE = "localhost/darwin-gpu:pretended"
-NEVER = "100h"
-WRITES = ("POST", "PUT", "PATCH", "DELETE")
-Json = dict[str, Any]
-Note = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Experiments that are alike."""
-
-    prefix: str
-    count: int
-    candidates: int = 2
-    parallelism: int = 1
-    seeded: bool = True  # its candidates are due at once; else it starts from nothing, and runs to its end
-    seconds: str = "15s"  # that a candidate takes at least
-    at_most: str = "30s"
-
-    def names(self) -> list[str]:
-        """Of all of them."""
-        return [f"{self.prefix}-{number}" for number in range(self.count)]
-
-    def manifest(self, name: str, namespace: str) -> Json:
-        """One of them."""
-        times = {"score": self.seconds, "score-at-most": self.at_most}
-        times |= {"export": NEVER, "export-at-most": NEVER} if self.seeded else {}
-        task = {"name": "darwin_geo", "search": {"rows": 120}, "verdict": {"rows": 300}}
-        template = {
-            "annotations": {f"scale/{what}": value for what, value in times.items()},
-            "tolerations": [{"operator": "Exists"}],  # a node that is late on a busy machine keeps its Pods, too
-            "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
-            "volumes": [{"name": "scratch", "emptyDir": {}}],  # pretended nodes have no disk to ask for
-        }
-        return {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": KIND,
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {
-                "parents": {who: {"uri": f"s3://pretended/{who}"} for who in ("father", "mother")},
-                "evolution": {"steps": 1, "candidates": self.candidates},
-                "evaluation": {"tasks": [task], "finalists": 1},
-                "store": {"uri": f"s3://pretended/runs/{name}"},
-                "seed": 1,
-                "cluster": {"parallelism": self.parallelism, "template": template},
-            },
-        }
-
-
-@dataclass
-class Notes:
-    """What an operator noted, as far as it has got."""
-
-    path: Path
-    lines: list[Note] = field(default_factory=list)
-    _read: int = 0
-
-    def read(self) -> Self:
-        """Take in what is new."""
-        with self.path.open() as file:
-            file.seek(self._read)
-            while (line := file.readline()).endswith("\n"):
-                self._read = file.tell()
-                self.lines.append(json.loads(line))
-        return self
-
-    def of(self, **what: Any) -> list[Note]:
-        """Lines that say just this."""
-        return [line for line in self.lines if all(line.get(key) == value for key, value in what.items())]
-
-    def candidates(self) -> dict[str, list[float]]:
-        """When each run's status told of one candidate more."""
-        found: dict[str, list[float]] = {}
-        for line in self.of(verb="PATCH", kind="status", fate="answered"):
-            times = found.setdefault(line["run"], [])
-            times += [line["at"]] * max(0, (line.get("candidates") or 0) - len(times))
-        return found
-
-    def writes(self, runs: Sequence[str]) -> Counter[str]:
-        """Requests that write, by kind, for these runs."""
-        known = set(runs)
-        return Counter(
-            f"{line['verb']} {line['kind']}"
-            for line in self.lines
-            if line.get("verb") in WRITES and line.get("run") in known
-        )
-
-
-class Operator:
-    """The operator, in a process of its own, for one namespace."""
-
-    def __init__(self, namespace: str, folder: Path) -> None:
-        """Start it."""
-        self.started = time.time()
-        self.notes = Notes(folder / f"{namespace}-{secrets.token_hex(2)}.jsonl")
-        command = [sys.executable, str(HERE / "scale_operator.py"), "--worker-image", IMAGE, "-n", namespace]
-        self._output = self.notes.path.open("w")
-        self._log = self.notes.path.with_suffix(".log").open("w")
-        port = str(20000 + secrets.randbelow(20000))
-        self._process = subprocess.Popen(
-            [*command, "--port", port, "--log-level", "warning"], stdout=self._output, stderr=self._log
-        )
-
-    def until(self, done: Callable[[Notes], bool], patience: float) -> float:
-        """Wait for something in the notes; gives when it was seen, and ends the benchmark where it takes too long."""
-        deadline = time.monotonic() + patience
-        while not done(self.notes.read()):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                sys.exit(f"the operator didn't get there:\n{self.notes.path.with_suffix('.log').read_text()[-4000:]}")
-            time.sleep(0.5)
-        return time.time()
-
-    def stop(self) -> Notes:
-        """End it, as Kubernetes would; what it noted."""
-        self._process.terminate()
-        self._process.wait(30)
-        self._output.close()
-        self._log.close()
-        return self.notes.read()
 
 
 def prepare(api: client.ApiClient, namespace: str, kinds: Sequence[Kind]) -> None:
@@ -198,15 +76,16 @@ def curve(api: client.ApiClient, kind: Kind, folder: Path) -> Json:
     say(f"{kind.count} experiments: creating them in {namespace}")
     prepare(api, namespace, [kind])
     total = kind.count * kind.candidates
-    before = load()
+    before, busy = load(), _busy()
     operator = Operator(namespace, folder)
 
     def all_done(notes: Notes) -> bool:
         return sum(map(len, notes.candidates().values())) >= total
 
     operator.until(all_done, 600 + total)
+    used = _busy() - busy
     operator.until(lambda notes: _jobs(notes) >= total + 2 * kind.count, 600)  # reports and exports
-    time.sleep(3)  # for what is asked and told after the last one
+    operator.until(Notes.calm, 600)  # what is told and removed after the last one
     notes = operator.stop()
     say(f"{kind.count} experiments: starting the operator again")
     again = Operator(namespace, folder)
@@ -218,6 +97,7 @@ def curve(api: client.ApiClient, kind: Kind, folder: Path) -> Json:
         "restart_writes": sum(second.writes(kind.names()).values()),
         "restart_peak_bytes": max(line["peak"] for line in second.lines if "peak" in line),
         "load_before": before,
+        "machine_cpu_seconds": round(used, 1),  # of all its programs, until the last candidate was told of
         **_sizes(api, namespace),
     }
     client.CoreV1Api(api).delete_namespace(namespace)
@@ -298,6 +178,12 @@ def writes_a_candidate(api: client.ApiClient, folder: Path) -> Json:
         "whole_run_jobs": sum("whole" in line["run"] for line in notes.of(verb="POST", kind="jobs")) / many,
         "by_kind_eight": {kind: round(n / many, 2) for kind, n in notes.writes(kinds[1].names()).most_common()},
     }
+
+
+def _busy() -> float:
+    """Seconds that this machine's processors have worked, for whatever program, since it was started."""
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _jobs(notes: Notes) -> int:

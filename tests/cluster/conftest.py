@@ -214,12 +214,20 @@ def small_run(kubernetes: Kubernetes, merges: Any, furnished: str, small_world: 
     return lambda place: Run(kubernetes, furnished, parents_in_s3, document(small_world, parents_in_s3, place))
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Show what faults came to."""
-    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
-    if shown := table(reports):
+_reports: list[pytest.TestReport] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what faults came to, after each: a session may be ended before its last one."""
+    _reports.append(report)
+    if shown := table(_reports):
         TABLE.parent.mkdir(exist_ok=True)
         TABLE.write_text(shown)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what faults came to."""
+    if shown := table(_reports):
         terminalreporter.section("faults")
         terminalreporter.write(shown)
 

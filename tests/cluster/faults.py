@@ -185,7 +185,11 @@ def suspended_often(scene: Scene) -> None:
 
 
 def node_lost(scene: Scene) -> None:
-    """Its kubelet is gone: Pods are evicted and never end, the next ones have no node; and then it is back."""
+    """Its kubelet is gone: Pods are evicted and never end, the next ones have no node; and then it is back.
+
+    The operator stays, as on another node: there is but this one here.
+    """
+    scene.operator.install(*scene.images, "tolerations[0].operator=Exists")
     pod = scene.at_work()
     scene.program("stop", "kubelet")
     try:

@@ -1,6 +1,6 @@
 """The table of faults: what became of the run, how long it took, how often the API server was asked meanwhile.
 
-A test records what it has counted by pytest's `record_property`; the table is printed at the end, and lies in build/.
+A test records what it has counted by pytest's `record_property`; the table lies in build/, and is printed at the end.
 """
 
 import json

@@ -13,7 +13,8 @@ import yaml
 from click.testing import CliRunner
 
 from darwinmerge.checkpoint.dtypes import DTYPES, narrow, widen
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.cli.verify import verify
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import experiment_of
@@ -24,8 +25,10 @@ from darwinmerge.pipeline.plan import plan
 from darwinmerge.pipeline.worker import perform
 from darwinmerge.publish.record import record_of
 from darwinmerge.publish.verify import checks
+from darwinmerge.report.page import page
 from darwinmerge.store import open_store
 from tests.build import Tensor, file_bytes, normal
+from tests.hub import Hub
 from tests.integration.conftest import World, darwin, make_world
 from tests.integration.test_kill import Run, keys, wait_until
 from tests.integration.test_verify import CHECKS, silently
@@ -122,6 +125,35 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
     again = darwin("run", world.manifest)
     assert again.returncode == 0, again.stdout + again.stderr
     assert world.objects() == undisturbed.objects()
+
+
+def test_a_base_on_a_hub_is_the_commit_that_it_was_and_gives_the_same_bytes(
+    there: Hub, tmp_path: Path, material: Path, base: Path, undisturbed: World
+) -> None:
+    world = based(tmp_path / "world", material, base)
+    world.edit("parents", "base", "uri", value="hf://org/base")
+    commit = there.push("org/base", base)
+    x = experiment_of(load(world.manifest), world.folder)
+    store = open_store(x.where.store)
+    results, _ = claim(x, store)
+    for task in plan(x, results).ready:
+        if task.stage == "resolve":
+            place = Place(x.where, store, threading.Event(), lambda done, total: None)
+            results[task.id] = perform(task, task.id, place, False)
+    there.push("org/base", {"config.json": b"{}"})
+    run_here(world)
+    mine, theirs = world.objects(), undisturbed.objects()
+    alike = {key for key in theirs if not key.startswith("results/resolve-") and not key.endswith("README.md")}
+    assert {key: mine[key] for key in alike} == {key: theirs[key] for key in alike}
+    resolved = next(key for key in mine if key.startswith("results/resolve-"))
+    assert json.loads(mine[resolved])["summary"]["commits"] == {"base": commit}
+    child = child_of(world)
+    assert json.loads((child / "darwin-run.json").read_text())["base"] == f"hf://org/base@{commit}"
+    proof = CliRunner().invoke(verify, [str(child), "--quick"])
+    assert proof.exit_code == 0, proof.output
+    told = page(x, claim(x, store)[0], store)
+    assert f"hf://org/base@{commit}" in told
+    assert "--base hf://org/base" in told
 
 
 def test_a_child_with_a_base_is_proved_from_all_three(undisturbed: World, base: Path, tmp_path: Path) -> None:

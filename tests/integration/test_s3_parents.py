@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from darwinmerge.checkpoint.folder import INDEX, SINGLE, open_model
+from darwinmerge.checkpoint.folder import INDEX, SINGLE
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.s3 import BLOCK
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.experiment.experiment import Bindings
@@ -274,7 +275,7 @@ def test_a_bucket_that_lets_nobody_in_is_named_with_the_remedy(s3: S3, local: Pa
 
 @pytest.mark.usefixtures("s3")
 def test_copies_for_libraries_that_know_only_paths_go_when_the_process_ends(stored: tuple[str, str]) -> None:
-    code = f"from darwinmerge.checkpoint.folder import open_model; print(open_model({stored[0]!r}).path)"
+    code = f"from darwinmerge.checkpoint.opening import open_model; print(open_model({stored[0]!r}).path)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip()
     assert not Path(run.stdout.strip()).exists()

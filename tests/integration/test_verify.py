@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.manifest import Merge
 from darwinmerge.publish.record import record_of

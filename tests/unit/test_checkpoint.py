@@ -12,7 +12,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.files import BLOCK
-from darwinmerge.checkpoint.folder import INDEX, SINGLE, ModelFolder, local_path, open_model
+from darwinmerge.checkpoint.folder import INDEX, SINGLE, ModelFolder
+from darwinmerge.checkpoint.opening import local_path, open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from tests.build import Tensor, normal, tensor, write_model
 
@@ -175,8 +176,8 @@ def test_a_claim_that_is_not_mounted_is_refused_with_what_to_do(uri: str) -> Non
 
 
 def test_a_scheme_that_has_no_reader_is_refused_by_name() -> None:
-    with pytest.raises(BadConfiguration, match="hf://org/name: models can't be read from hf://"):
-        open_model("hf://org/name")
+    with pytest.raises(BadConfiguration, match="ftp://host/name: models can't be read from ftp://"):
+        open_model("ftp://host/name")
 
 
 def test_large_tensors_are_whole_however_they_are_read(tmp_path: Path) -> None:

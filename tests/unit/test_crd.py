@@ -134,7 +134,7 @@ def test_validate_asks_for_more_with_cluster() -> None:
     assert CliRunner().invoke(validate, [laptop]).exit_code == 0
     refused = CliRunner().invoke(validate, ["--cluster", laptop]).exception
     assert isinstance(refused, BadConfiguration)
-    assert "4 mistakes" in str(refused)
+    assert "5 mistakes" in str(refused)
 
 
 def test_the_engine_is_told_the_same_experiment_on_a_laptop_and_in_a_cluster() -> None:

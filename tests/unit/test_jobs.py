@@ -269,10 +269,13 @@ def test_the_stores_place_is_told_and_a_persons_variables_have_the_last_word() -
 
 
 def test_a_claim_is_mounted_once_and_read_only() -> None:
-    places = {"father": "pvc://models/father", "mother": "pvc://models/deep/mother"}
+    places = {"father": "pvc://models/father", "mother": "pvc://models/deep/mother", "mother_base": "pvc://vast/base"}
     manifest = made(start(where=WHERE.model_copy(update=places)))
     claims = [v for v in pod_of(manifest)["volumes"] if "persistentVolumeClaim" in v]
-    assert [claim["persistentVolumeClaim"] for claim in claims] == [{"claimName": "models", "readOnly": True}]
+    assert [claim["persistentVolumeClaim"] for claim in claims] == [
+        {"claimName": "models", "readOnly": True},
+        {"claimName": "vast", "readOnly": True},
+    ]
     (mount,) = [m for m in container_of(manifest)["volumeMounts"] if m["name"] == claims[0]["name"]]
     assert mount["mountPath"] == "/mnt/pvc/models"
     assert mount["readOnly"] is True

@@ -9,6 +9,7 @@ import click
 import pytest
 from rich.console import Console
 
+from darwinmerge.checkpoint.commits import at_commits
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.pipeline.tasks import candidate_of
 from darwinmerge_operator.decide import Policy
@@ -186,14 +187,26 @@ def test_the_best_one_says_how_it_is_made_again() -> None:
     resource = from_api(edited(small(), {"spec.mri.weight": 0.25, "spec.seed": 7}))
     state = at(finished()).state
     assert state and state.best
-    made = made_of(resource, state, state.best)
+    made = made_of(resource, resource.experiment().where, state, state.best)
     assert made["genome"] == state.best.candidate.genome.model_dump()
     assert "--father s3://models/father" in made["again"]
     assert "--seed 7" in made["again"] and "--set mri.weight=0.25" in made["again"]
     assert made["mriWeight"] == 0.25
     based = edited(small(), {"spec.parents.base": {"uri": "s3://models/base"}, "spec.merge": {"method": "Ties"}})
-    again = made_of(from_api(based), state, state.best)["again"]
+    resource = from_api(based)
+    again = made_of(resource, resource.experiment().where, state, state.best)["again"]
     assert "--base s3://models/base" in again and "--set merge.method=Ties" in again
+
+
+def test_the_best_ones_parents_on_a_hub_are_told_by_their_commits() -> None:
+    parents = {"father": {"uri": "hf://org/a@v1"}, "mother": {"uri": "s3://models/b", "base": "hf://org/b"}}
+    resource = from_api(edited(small(), {"spec.parents": parents}))
+    state = at(finished()).state
+    assert state and state.best
+    where = at_commits(resource.experiment().where, {"father": "1" * 40, "motherBase": "2" * 40})
+    made = made_of(resource, where, state, state.best)
+    assert made["parents"] == {"father": f"hf://org/a@{'1' * 40}", "mother": "s3://models/b"}
+    assert f"--set parents.mother.base=hf://org/b@{'2' * 40}" in made["again"]
 
 
 # Two runs.

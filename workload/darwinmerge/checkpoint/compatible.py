@@ -58,6 +58,8 @@ def require_base(base: ModelFolder, father: ModelFolder, mother: ModelFolder) ->
     Raises:
         BadInput: naming the tensor and the remedy.
     """
+    if base.on:
+        raise BadInput(f"base {base}: an adapter on {base.on}; a base is a whole model: {REMEDY}")
     _require_plain(base)
     types = [config.model_type(folder.config) for folder in (base, father)]
     if types[0] != types[1]:

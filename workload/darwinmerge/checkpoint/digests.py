@@ -2,7 +2,8 @@
 
 What is remembered is a pair of a file's identity (`Files.identity`) and its digest, one small object each, in the
 experiment's store or, for commands by hand, in the user's cache. It saves time and decides nothing: a file of which
-the identity isn't known, or a store that doesn't answer, costs a reading.
+the identity isn't known, or a store that doesn't answer, costs a reading. A place that itself keeps files by their
+SHA-256, as a hub does, is believed: whoever doesn't want that remembers nothing.
 """
 
 import os
@@ -34,6 +35,9 @@ class Digests:
 
     def of(self, files: Files, name: str) -> str:
         """SHA-256, in hex, of a file: the remembered one, or computed from its bytes."""
+        vouched = files.vouched(name)
+        if self._store is not None and vouched:
+            return vouched
         identity = files.identity(name) if files.sizes[name] >= WORTH else None
         if self._store is None or identity is None:
             return files.sha256(name)

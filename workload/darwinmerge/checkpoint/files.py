@@ -1,13 +1,15 @@
 """The files of a folder, wherever it lies: what a model folder reads its bytes from.
 
-The least that reading tensors needs, so that a folder of this machine (memory-mapped) and a prefix in S3 (ranged
-GETs, `darwinmerge.checkpoint.s3`) can both do it exactly. What the files were when the folder was opened is what
-they must be as long as it is read: a place that can notice a change in between raises, and gives no other bytes.
+The least that reading tensors needs, so that a folder of this machine (memory-mapped), a prefix in S3 and a model on a
+hub (ranged GETs, `darwinmerge.checkpoint.s3` and `.hub`) can all do it exactly. What the files were when the folder was
+opened is what they must be as long as it is read: a place that can notice a change in between raises, and gives no
+other bytes.
 """
 
 import hashlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darwinmerge.errors import BadInput
-from darwinmerge.parallel import cores
+from darwinmerge.parallel import cores, in_order
 
 Raw = NDArray[np.uint8]
 BLOCK = 1 << 22  # of a folder of this machine: mapping less takes longer than what is done with it
@@ -50,6 +52,9 @@ class Files(Protocol):
 
     def sha256(self, name: str) -> str:
         """SHA-256, in hex, of a file; reads every byte of it."""
+
+    def vouched(self, name: str) -> str | None:
+        """SHA-256, in hex, by which the place itself keeps a file; None: it doesn't, or doesn't tell."""
 
     def identity(self, name: str) -> dict[str, str | int] | None:
         """What tells a file with its bytes from any other without reading it; None: nothing does for sure."""
@@ -93,6 +98,10 @@ class LocalFiles:
         with (self.root / name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def vouched(self, name: str) -> str | None:
+        """See `Files.vouched`: a disk doesn't."""
+        return None
+
     def identity(self, name: str) -> dict[str, str | int] | None:
         """See `Files.identity`: path, inode, size and times in nanoseconds; None for a file that just changed.
 
@@ -114,3 +123,36 @@ class LocalFiles:
     def local(self, names: Collection[str]) -> Path:
         """See `Files.local`: the folder itself."""
         return self.root
+
+
+class Stretch:
+    """A stretch of a file that isn't on this machine, which is asked for when it is looked at."""
+
+    def __init__(self, get: Callable[[str, int, int], bytes], name: str, start: int, stop: int) -> None:
+        """Bytes `start` to `stop` (exclusive) of the file `name`; `get` gives a part of it by one request."""
+        self._get, self._name, self._start, self._stop = get, name, start, stop
+
+    def __getitem__(self, part: slice, /) -> Raw:
+        """See `Bytes`: by one request."""
+        start, stop, _ = part.indices(self._stop - self._start)
+        return np.frombuffer(self._get(self._name, self._start + start, self._start + stop), np.uint8)
+
+
+class Remote(Protocol):
+    """Files that are read by requests."""
+
+    sizes: Mapping[str, int]
+    threads: int
+    block: int
+
+    def get(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes `start` to `stop` (exclusive) of a file."""
+
+
+def sha256_of(files: Remote, name: str) -> str:
+    """SHA-256, in hex, of a file, read by as many requests at a time as pay."""
+    sha, size, block = hashlib.sha256(), files.sizes[name], files.block
+    gets = (partial(files.get, name, start, min(start + block, size)) for start in range(0, size, block))
+    for data in in_order(gets, files.threads):
+        sha.update(data)
+    return sha.hexdigest()

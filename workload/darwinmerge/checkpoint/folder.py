@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,10 +20,8 @@ from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits
 from darwinmerge.checkpoint.files import Bytes, Files, LocalFiles
 from darwinmerge.checkpoint.header import TensorInfo, header_length, parse_header
-from darwinmerge.checkpoint.s3 import S3Files
-from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.errors import BadInput
 from darwinmerge.parallel import cut, in_groups, in_order
-from darwinmerge.uri import file_path
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -47,6 +45,14 @@ class Located:
 
     info: TensorInfo
     file: str  # its name
+    changes: tuple["Change", ...] = ()  # what is done to its bytes as they are read, in this order
+
+
+class Change(Protocol):
+    """What an adapter does to a tensor."""
+
+    def of(self, raw: Bytes, info: TensorInfo, files: Files) -> Bytes:
+        """The changed bytes of the tensor that `info` describes; `files` hold what changes them."""
 
 
 class Elements:
@@ -73,6 +79,8 @@ class Elements:
 class ModelFolder:
     """A safetensors model folder, single or sharded; tensors are read as they are needed, never all at once."""
 
+    on = ""  # of an adapter: the URI of the model that it is on
+
     def __init__(self, files: Files | Path, digests: Digests | None = None) -> None:
         """Read the headers of the weight files in `files`; a path is that of a folder of this machine.
 
@@ -87,7 +95,7 @@ class ModelFolder:
         promised = self._index()
         located: dict[str, Located] = {}
         self._weights = self._weight_files(set(promised.values()))
-        headers = in_order((partial(self._header, file) for file in self._weights), self.files.threads)
+        headers = in_order((partial(header_of, self.files, file) for file in self._weights), self.files.threads)
         for file, header in zip(self._weights, headers, strict=True):
             for info in header.values():
                 if info.name in located:
@@ -111,7 +119,7 @@ class ModelFolder:
         """
         view = copy.copy(self)
         view.tensors = {
-            name: Located(replace(self.info(own), name=name), self.tensors[own].file)
+            name: replace(self.tensors[own], info=replace(self.info(own), name=name))
             for name, own in sorted(names.items())
         }
         return view
@@ -123,7 +131,9 @@ class ModelFolder:
     def elements(self, name: str) -> Elements:
         """The elements of a tensor, to be read in slices."""
         located = self.tensors[name]
-        raw = self.files.stretch(located.file, located.info.start, located.info.stop)
+        raw: Bytes = self.files.stretch(located.file, located.info.start, located.info.stop)
+        for change in located.changes:
+            raw = change.of(raw, located.info, self.files)
         return Elements(raw, located.info, self.files.block)
 
     def bits(self, name: str) -> Bits:
@@ -147,7 +157,7 @@ class ModelFolder:
         """
         if name not in self.files.sizes:
             raise BadInput(f"{self}/{name}: no such file; a model folder has it")
-        return self._bytes(name, 0, self.files.sizes[name])
+        return _bytes(self.files, name, 0, self.files.sizes[name])
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -184,14 +194,6 @@ class ModelFolder:
         names = {*self._weights, *self.side_files(), *({INDEX} & self.files.sizes.keys())}
         return {name: self._digests.of(self.files, name) for name in sorted(names)}
 
-    def _bytes(self, name: str, start: int, stop: int) -> bytes:
-        return self.files.stretch(name, start, stop)[:].tobytes()
-
-    def _header(self, file: str) -> dict[str, TensorInfo]:
-        size, where = self.files.sizes[file], f"{self}/{file}"
-        length = header_length(self._bytes(file, 0, min(8, size)), size, where)
-        return parse_header(self._bytes(file, 8, 8 + length), size, where)
-
     def _index(self) -> dict[str, str]:
         """Which file the index says holds each tensor; empty where there is no index."""
         if INDEX not in self.files.sizes:
@@ -216,12 +218,27 @@ class ModelFolder:
         if SINGLE in names:
             return [SINGLE]
         if "adapter_config.json" in names:
-            raise BadInput(f"{self}: a LoRA adapter, no whole model; merge it into its base first")
+            raise BadInput(f"{self}: a LoRA adapter, no whole model; give the whole model that it is on")
         if any(name.endswith(".gguf") for name in names):
             raise BadInput(f"{self}: its weights are GGUF, which is quantised; give the safetensors model")
         if any(fnmatchcase(name, pattern) for name in names for pattern in ("*.bin", "*.pt*")):
             raise BadInput(f"{self}: its weights are pickles, which can run code; convert them to safetensors")
         raise BadInput(f"{self}: neither {SINGLE} nor {INDEX} in it; a model folder has one of them")
+
+
+def header_of(files: Files, file: str) -> dict[str, TensorInfo]:
+    """The tensors of a weight file.
+
+    Raises:
+        BadInput: see `parse_header`.
+    """
+    size, where = files.sizes[file], f"{files}/{file}"
+    length = header_length(_bytes(files, file, 0, min(8, size)), size, where)
+    return parse_header(_bytes(files, file, 8, 8 + length), size, where)
+
+
+def _bytes(files: Files, name: str, start: int, stop: int) -> bytes:
+    return files.stretch(name, start, stop)[:].tobytes()
 
 
 def blocks(*elements: Elements, within: slice | None = None) -> list[slice]:
@@ -232,28 +249,3 @@ def blocks(*elements: Elements, within: slice | None = None) -> list[slice]:
 def threads(*folders: ModelFolder) -> int:
     """How many reads at a time pay where folders are read beside each other."""
     return max(folder.files.threads for folder in folders)
-
-
-def open_model(uri: str, digests: Digests | None = None) -> ModelFolder:
-    """The model folder at `uri`; `digests` as `ModelFolder` takes it.
-
-    Raises:
-        BadConfiguration: the scheme has no reader, or its place can't be reached from here.
-        BadInput: the folder is not a whole model.
-    """
-    if uri.startswith("s3://"):
-        return ModelFolder(S3Files(uri), digests)
-    return ModelFolder(local_path(uri), digests)
-
-
-def local_path(uri: str) -> Path:
-    """The folder of a path, a `file://` or a `pvc://` URI.
-
-    Raises:
-        BadConfiguration: the scheme isn't of this machine, or the claim isn't mounted here.
-    """
-    path = file_path(uri)
-    if path is not None:
-        return path
-    scheme, remedy = uri.partition("://")[0], "download the folder and give its path"
-    raise BadConfiguration(f"{uri}: models can't be read from {scheme}:// in this version; {remedy}")

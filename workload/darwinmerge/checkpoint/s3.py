@@ -5,18 +5,14 @@ of two versions. One request gives some tens of MB a second, whatever the networ
 flight, so there are more threads than cores, and each holds one answer at a time.
 """
 
-import hashlib
 from collections.abc import Collection, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from darwinmerge import s3
-from darwinmerge.checkpoint.files import Raw
+from darwinmerge.checkpoint.files import Stretch, sha256_of
 from darwinmerge.errors import BadInput
-from darwinmerge.parallel import in_order
 
 THREADS = 16  # a block of either parent in each, and as many results: half a gigabyte
 BLOCK = 1 << 23  # bytes of one GET: half as many cost a quarter more processor time, of us and of the server
@@ -52,9 +48,9 @@ class S3Files:
         """Its URI."""
         return f"s3://{self.bucket}/{self._prefix}".rstrip("/")
 
-    def stretch(self, name: str, start: int, stop: int) -> "Stretch":
+    def stretch(self, name: str, start: int, stop: int) -> Stretch:
         """See `Files.stretch`."""
-        return Stretch(self, name, start, stop)
+        return Stretch(self.get, name, start, stop)
 
     def get(self, name: str, start: int, stop: int) -> bytes:
         """Bytes of an object, by one request.
@@ -75,11 +71,11 @@ class S3Files:
 
     def sha256(self, name: str) -> str:
         """See `Files.sha256`."""
-        sha, size = hashlib.sha256(), self.sizes[name]
-        gets = (partial(self.get, name, start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
-        for data in in_order(gets, THREADS):
-            sha.update(data)
-        return sha.hexdigest()
+        return sha256_of(self, name)
+
+    def vouched(self, name: str) -> str | None:
+        """See `Files.vouched`: an ETag is no SHA-256."""
+        return None
 
     def identity(self, name: str) -> dict[str, str | int]:
         """See `Files.identity`: URI, ETag and size."""
@@ -96,16 +92,3 @@ class S3Files:
     @cached_property
     def _copies(self) -> "TemporaryDirectory[str]":
         return TemporaryDirectory(prefix="darwin-model-")
-
-
-class Stretch:
-    """A stretch of an object, which is asked for when it is looked at."""
-
-    def __init__(self, files: S3Files, name: str, start: int, stop: int) -> None:
-        """Bytes `start` to `stop` (exclusive) of the object `name`."""
-        self._files, self._name, self._start, self._stop = files, name, start, stop
-
-    def __getitem__(self, part: slice, /) -> Raw:
-        """See `Bytes`: by one request."""
-        start, stop, _ = part.indices(self._stop - self._start)
-        return np.frombuffer(self._files.get(self._name, self._start + start, self._start + stop), np.uint8)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import yaml
 
-from darwinmerge.checkpoint.folder import ModelFolder, local_path
+from darwinmerge.checkpoint.opening import local_path, open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.statistics import detectable, rows_needed
-from darwinmerge.experiment.experiment import Experiment, evaluation_questions
+from darwinmerge.experiment.experiment import SIDES, Experiment, evaluation_questions
 from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import RowCounts
@@ -72,13 +72,7 @@ def estimate(experiment: Experiment, rows: tuple[RowCounts, ...] = ()) -> Estima
             f"{needed[0]:,} verdict rows to see one with 80 % power, {needed[1]:,} with 90 %; there are {sum(known):,}"
         )
     warnings += _of_folder(experiment)
-    for field in ("father", "mother", "base"):
-        uri = getattr(experiment.where, field)
-        if uri.startswith("hf://"):
-            warnings.append(
-                f"spec.parents.{field}.uri: hf:// can't be reached by this version yet; give a folder or s3://"
-            )
-    father, mother = _parent(experiment.where.father), _parent(experiment.where.mother)
+    father, mother = (_parent(*experiment.where.parent(who)) for who in SIDES)
     if father.tensors and mother.tensors and father.tensors != mother.tensors:
         warnings.append(f"father has {father.tensors} tensors, mother {mother.tensors}; see spec.merge.oneSided")
     return Estimate(
@@ -150,16 +144,23 @@ def _of_folder(experiment: Experiment) -> list[str]:
     return found
 
 
-def _parent(uri: str) -> ParentEstimate:
+def _parent(uri: str, base: str) -> ParentEstimate:
+    for place in filter(None, (uri, base)):
+        try:
+            if not local_path(place).exists():
+                return ParentEstimate(uri=uri, note=f"{'' if place == uri else f'{place}: '}not there (yet)")
+        except BadConfiguration:
+            return ParentEstimate(uri=uri, note="not looked at: it is not on this machine")
     try:
-        path = local_path(uri)
-    except BadConfiguration:
-        return ParentEstimate(uri=uri, note="not looked at: it is not on this machine")
-    if not path.exists():
-        return ParentEstimate(uri=uri, note="not there (yet)")
-    try:
-        folder = ModelFolder(path)
-    except BadInput as error:
+        folder = open_model(uri, base=base, settle=_unasked)
+    except (BadConfiguration, BadInput) as error:
         return ParentEstimate(uri=uri, note=str(error))
     size = sum(located.info.nbytes for located in folder.tensors.values())
     return ParentEstimate(uri=uri, tensors=len(folder.tensors), bytes=size)
+
+
+def _unasked(uri: str) -> str:
+    """What an adapter is on, unless it is on a hub: nothing is asked for an estimate."""
+    if uri.startswith("hf://"):
+        raise BadConfiguration(f"not looked at: it is an adapter on {uri}")
+    return uri

@@ -4,7 +4,7 @@ import click
 from rich.box import HORIZONTALS
 from rich.table import Table
 
-from darwinmerge.checkpoint.folder import open_model
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings
 from darwinmerge.errors import ExitCode
@@ -37,7 +37,7 @@ def health(
     """
     err = console(stderr=True)
     spec = settings(father, mother, assignments)
-    parents = open_pair(father, mother, err)
+    parents = open_pair(spec.parents.father, spec.parents.mother, err)
     rows = diagnosed(parents, spec.mri, err)
     of_child = aligned(parents[0], open_model(child))[1]
     table = examine(of_child, parents, rows, spec.mri, spec.health, lambda done, total: None)

@@ -91,9 +91,8 @@ def merge(
     if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadConfiguration(f"-o {output}: it exists; choose a new folder")
     err = console(stderr=True)
-    parents = open_pair(father, mother, err)
-    place = spec.parents.base.uri if spec.parents.base else None
-    of_base = open_base(place, parents) if place else None
+    parents = open_pair(spec.parents.father, spec.parents.mother, err)
+    of_base = open_base(spec.parents.base, parents) if spec.parents.base else None
     sources = (*parents, of_base) if of_base else parents
     with ThreadPoolExecutor(2) as beside:  # the pins read every byte, as the diagnosis does
         pinned = [] if plan_only else [beside.submit(lambda folder: folder.pin, folder) for folder in sources]

@@ -35,7 +35,7 @@ def mri(father: str, mother: str | None, as_json: bool, top: int, assignments: t
     """
     err = console(stderr=True)
     spec = settings(father, mother or f"{father}/.", assignments)
-    parents = open_pair(father, mother or father, err)
+    parents = open_pair(spec.parents.father, spec.parents.mother if mother else spec.parents.father, err)
     rows = diagnosed(parents, spec.mri, err)
     if as_json:
         click.echo(json.dumps([_record(row, spec.mri.score, bool(mother)) for row in rows], indent=1))

@@ -19,11 +19,12 @@ from rich.progress import (
 
 from darwinmerge.checkpoint.compatible import require_base, require_compatible
 from darwinmerge.checkpoint.digests import of_user
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned, aligned_base
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.load import not_yaml, parse
-from darwinmerge.experiment.manifest import Mri, Spec
+from darwinmerge.experiment.manifest import Mri, Parent, Spec, Whole
 from darwinmerge.mri.table import TensorRow, diagnose, names_of
 
 T = TypeVar("T")
@@ -77,25 +78,25 @@ def settings(
     return parse(yaml.safe_dump(document | {"spec": spec}), "settings").spec
 
 
-def open_base(base: str, parents: tuple[ModelFolder, ModelFolder]) -> ModelFolder:
+def open_base(base: Whole, parents: tuple[ModelFolder, ModelFolder]) -> ModelFolder:
     """The base of two parents that `open_pair` gave, checked to be one, its tensors by Father's names.
 
     Raises:
         BadInput: it is not a whole model, or not theirs.
     """
-    folder = aligned_base(open_model(base, of_user()), *parents)
+    folder = aligned_base(open_model(base.uri, of_user()), *parents)
     require_base(folder, *parents)
     return folder
 
 
-def open_pair(father: str, mother: str, console: Console) -> tuple[ModelFolder, ModelFolder]:
+def open_pair(father: Parent, mother: Parent, console: Console) -> tuple[ModelFolder, ModelFolder]:
     """Both parents, checked to belong together, their tensors by Father's names; warnings go to `console`.
 
     Raises:
         BadInput: one of them is not a whole model, or they don't belong together.
     """
     known = of_user()
-    folders = open_model(father, known), open_model(mother, known)
+    folders = open_model(father.uri, known, father.base), open_model(mother.uri, known, mother.base)
     for warning in require_compatible(*folders):
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     return aligned(*folders)

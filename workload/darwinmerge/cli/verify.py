@@ -5,7 +5,8 @@ from functools import partial
 
 import click
 
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.cli.pair import bar, console
 from darwinmerge.errors import BadConfiguration, BadInput, ExitCode
 from darwinmerge.publish.record import record_of
@@ -15,7 +16,7 @@ from darwinmerge.store import layout
 EPILOG = """
 \b
 Examples:
-  darwin verify runs/smollm2/children/d0cb3a32f78d13c4
+  darwin verify runs/smollm2/children/8d6fd94c3b0509d3
   darwin verify s3://bucket/models/my-child --quick          files, parents and accounts; nothing is merged
   darwin verify child --father A --mother B                  the parents lie elsewhere now, or it was merged by hand
   darwin verify child --json | jq -r '.checks[] | select(.state == "FAILED") | .found'
@@ -28,11 +29,21 @@ COLOURS = {"ok": "green", "FAILED": "bold red", "not checked": "yellow", "unreco
 @click.option("--father", help="Model folder of parent A; default: where it was when the child was published.")
 @click.option("--mother", help="Model folder of parent B, likewise.")
 @click.option("--base", help="Model folder that both are fine-tunes of, for a child that was made with one; likewise.")
+@click.option("--father-base", default="", help="The model that parent A, an adapter, is on; default: likewise.")
+@click.option("--mother-base", default="", help="The model that parent B is on, likewise.")
 @click.option("--quick", is_flag=True, help="Don't diagnose and merge again: hashes and accounts only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def verify(
-    child: str, father: str | None, mother: str | None, base: str | None, quick: bool, as_json: bool, debug: bool
+    child: str,
+    father: str | None,
+    mother: str | None,
+    base: str | None,
+    father_base: str,
+    mother_base: str,
+    quick: bool,
+    as_json: bool,
+    debug: bool,
 ) -> None:
     """Prove that CHILD is what its record, darwin.json, says: from its parents, bit for bit.
 
@@ -45,7 +56,7 @@ def verify(
     record = record_of(folder)
     if base and not record.pins.base:
         raise BadConfiguration(f"--base {base}: {child} was made without a base; leave it out")
-    parents = [_parent(folder, "father", father), _parent(folder, "mother", mother)]
+    parents = [_parent(folder, "father", father, father_base), _parent(folder, "mother", mother, mother_base)]
     if record.pins.base:
         parents.append(_parent(folder, "base", base))
     err, out = console(stderr=True), console()
@@ -77,15 +88,16 @@ def verify(
     raise SystemExit(code)
 
 
-def _parent(child: ModelFolder, who: str, given: str | None) -> ModelFolder:
-    """A parent: where it is said to lie, or where it lay when the child was published."""
+def _parent(child: ModelFolder, who: str, given: str | None, base: str = "") -> ModelFolder:
+    """A parent or the base: where it is said to lie, or where it lay when the child was published."""
     if given:
-        return open_model(given)
+        return open_model(given, base=base)
     try:
-        noted = str(json.loads(child.read(layout.CHILD_RUN))[who])
+        run = json.loads(child.read(layout.CHILD_RUN))
+        noted, base = str(run[who]), base or str(run.get(f"{who}Base", ""))
     except (BadInput, ValueError, KeyError, TypeError):
         raise BadConfiguration(f"{child} doesn't say where its {who} lies; give --{who}") from None
     try:
-        return open_model(noted)
+        return open_model(noted, base=base)
     except (BadInput, BadConfiguration) as error:
         raise type(error)(f"{error}; or, if it lies elsewhere by now, give --{who}") from None

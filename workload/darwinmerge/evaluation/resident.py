@@ -34,7 +34,9 @@ class Resident:
             BadInput: the model's weights are not those of its file.
         """
         quiet()
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is at hand: nothing is to be fetched from the hub
+        import huggingface_hub.constants  # noqa: F401 - what it says of being offline holds: a parent may come from there
+
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is at hand: no other program is to fetch anything
         from lm_eval.models.huggingface import HFLM
         from lm_eval.utils import simple_parse_args_string
 

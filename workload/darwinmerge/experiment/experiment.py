@@ -6,11 +6,15 @@ change while a run goes on.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from darwinmerge.canonical import canonical
 from darwinmerge.experiment.manifest import Evaluation, Manifest, Spec
 from darwinmerge.experiment.types import Count, Frozen
+
+Side = Literal["father", "mother"]
+Who = Side | Literal["base"]
+SIDES: tuple[Side, ...] = ("father", "mother")
 
 
 class Bindings(Frozen):
@@ -20,9 +24,21 @@ class Bindings(Frozen):
     mother: str
     base: str = ""  # empty: there is none
     store: str
+    father_base: str = ""  # of a parent that is an adapter: the model that it is on; empty: the one that it names
+    mother_base: str = ""
     output: str = ""  # empty: the child stays in the store
     task_folder: str = ""
     device: str = "cpu"
+
+    @property
+    def models(self) -> tuple[Who, ...]:
+        """Whom a merge reads: both parents and, if there is one, the base."""
+        return (*SIDES, "base") if self.base else SIDES
+
+    def parent(self, who: Who) -> tuple[str, str]:
+        """Where a parent or the base lies, and the model that an adapter there is on, if the manifest names one."""
+        on = {"father": self.father_base, "mother": self.mother_base, "base": ""}
+        return str(getattr(self, who)), on[who]
 
 
 class Limits(Frozen):
@@ -50,6 +66,8 @@ def experiment_of(manifest: Manifest, folder: Path, device: str = "cpu") -> Expe
         mother=_absolute(spec.parents.mother.uri, folder),
         base=_absolute(spec.parents.base.uri, folder) if spec.parents.base else "",
         store=_absolute(spec.store.uri, folder),
+        father_base=_absolute(spec.parents.father.base, folder) if spec.parents.father.base else "",
+        mother_base=_absolute(spec.parents.mother.base, folder) if spec.parents.mother.base else "",
         output=_absolute(spec.output.uri, folder) if spec.output.uri else "",
         task_folder=_absolute(spec.evaluation.task_folder, folder) if spec.evaluation.task_folder else "",
         device=device,

@@ -64,12 +64,21 @@ Arguments = Annotated[str, Field(pattern=ARGUMENTS, max_length=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 
 
-class Parent(Frozen):
-    """One parent model."""
+class Whole(Frozen):
+    """A whole model."""
 
     uri: Uri
     """Where the model folder (safetensors, config, tokenizer) lies: a path (relative to the manifest), `file://`,
-    `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision`, which this version doesn't reach yet."""
+    `s3://bucket/prefix`, `pvc://claim/path`, or `hf://org/name@revision` on a model hub. A branch or tag (default:
+    `main`) is the commit that it is when the run begins, whatever it becomes later."""
+
+
+class Parent(Whole):
+    """One parent model: a whole one, or a LoRA adapter's folder as peft saves it."""
+
+    base: Uri | Literal[""] = ""
+    """Where the whole model lies that a LoRA adapter at `uri` is on. Default: the one that the adapter names, on a
+    hub or in a folder of this machine."""
 
 
 BASE_IS_A_PARENT = "base is one of the parents; leave it out, and DareTies takes Father for the base"
@@ -82,7 +91,7 @@ class Parents(Frozen):
     """Parent A: the child starts from it, takes its configuration and tokenizer, and keeps its dtypes."""
     mother: Parent
     """Parent B: the child moves from Father towards it."""
-    base: Parent | None = None
+    base: Whole | None = None
     """What both are fine-tunes of, for merge methods that move from it: it has the tensors that both parents have, in
     their shapes. It isn't diagnosed, scored or published."""
 

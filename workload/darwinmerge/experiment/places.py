@@ -2,6 +2,7 @@
 
 from pathlib import PurePath
 
+from darwinmerge import hub
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.publish.place import require_free, standing
@@ -9,6 +10,7 @@ from darwinmerge.s3 import parse
 from darwinmerge.uri import file_path
 
 REACHED = ("file", "pvc", "s3")
+READ = (*REACHED, "hf")  # places of parents
 
 
 def require_places(experiment: Experiment) -> None:
@@ -17,16 +19,19 @@ def require_places(experiment: Experiment) -> None:
     Looks at the output, be it in S3: for whoever does the work, not for who only orders it.
 
     Raises:
-        BadConfiguration: naming every such place.
+        BadConfiguration: naming every such place, or a parent that no hub can have.
         StoreUnreachable: the output is in S3, which doesn't answer.
     """
     where = experiment.where
     bad = []
     for field, uri in {**_sources(experiment), "spec.output.uri": where.output}.items():
         scheme, found, _ = uri.partition("://")
-        if found and scheme not in REACHED:
-            known = ", ".join(f"{name}://" for name in REACHED)
+        reached = READ if field.startswith("spec.parents.") else REACHED
+        if found and scheme not in reached:
+            known = ", ".join(f"{name}://" for name in reached)
             bad.append(f"{field}: {scheme}:// can't be reached by this version; give a path or one of {known}")
+        if scheme == "hf" and scheme in reached:
+            hub.parse(uri)
     if bad:
         raise BadConfiguration("\n  ".join(["this machine can't run it:", *bad]))
     require_apart(experiment)
@@ -52,10 +57,10 @@ def require_apart(experiment: Experiment) -> None:
 
 def _sources(experiment: Experiment) -> dict[str, str]:
     where = experiment.where
+    places = {who: where.parent(who) for who in where.models}
     return {
-        "spec.parents.father.uri": where.father,
-        "spec.parents.mother.uri": where.mother,
-        **({"spec.parents.base.uri": where.base} if where.base else {}),
+        **{f"spec.parents.{who}.uri": uri for who, (uri, _) in places.items()},
+        **{f"spec.parents.{who}.base": base for who, (_, base) in places.items() if base},
         "spec.store.uri": where.store,
     }
 

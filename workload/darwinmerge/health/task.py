@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from darwinmerge.canonical import digest, rounded
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.manifest import Health, Mri
 from darwinmerge.health.compare import Distances, HealthTable, compare

@@ -19,6 +19,7 @@ def resolve(place: Place) -> tuple[ResolveSummary, tuple[Ref, ...]]:
     if base:
         require_base(base, father, mother)
     summary = ResolveSummary(
+        commits=place.commits(),
         warnings=tuple(warning[:WARNING] for warning in warnings[:WARNINGS]),
         pins=Pins(father=father.pin, mother=mother.pin, base=base.pin if base else ""),
         father_bytes=sum(located.info.nbytes for located in father.tensors.values()),

@@ -3,11 +3,11 @@
 import contextlib
 from typing import Any
 
-from darwinmerge.checkpoint.folder import open_model
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.experiment import Experiment, differences, science_of
+from darwinmerge.experiment.experiment import SIDES, Experiment, differences, science_of
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Pins
+from darwinmerge.pipeline.place import opened
 from darwinmerge.pipeline.tasks import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
 from darwinmerge.publish.place import standing
 from darwinmerge.store import Store, damaged, fetch_model, layout
@@ -19,7 +19,7 @@ class Claim(Frozen):
 
     name: str
     science: dict[str, Any]  # all settings that must stay the same
-    parents: tuple[str, str]  # where father and mother were; they may move, but not change
+    parents: tuple[str, str]  # where father and mother were (`adapter on base`); they may move, but not change
     base: str = ""  # where the base was, likewise; empty: there is none
 
 
@@ -34,9 +34,12 @@ def claim(experiment: Experiment, store: Store) -> Claimed:
             parents; or it is a folder with something else in it.
         BadInput: a result is damaged.
     """
-    where = experiment.where
-    science, parents = science_of(experiment.spec), (where.father, where.mother)
-    mine = Claim(name=experiment.name, science=science, parents=parents, base=where.base)
+    mine = Claim(
+        name=experiment.name,
+        science=science_of(experiment.spec),
+        parents=_parents(experiment),
+        base=experiment.where.base,
+    )
     if store.head(layout.EXPERIMENT) is None:
         first = next(store.list(""), None)
         if first and store.head(layout.EXPERIMENT) is None:  # else another runner has claimed it just now
@@ -47,6 +50,11 @@ def claim(experiment: Experiment, store: Store) -> Claimed:
     found = held(experiment, store)
     _note(experiment, store)
     return found
+
+
+def _parents(experiment: Experiment) -> tuple[str, str]:
+    father, mother = (" on ".join(filter(None, experiment.where.parent(who))) for who in SIDES)
+    return father, mother
 
 
 def _note(experiment: Experiment, store: Store) -> None:
@@ -98,7 +106,7 @@ def held(experiment: Experiment, store: Store) -> Claimed:
             f"store {store.uri} holds '{experiment.name}' with {there}, and the manifest names {here} "
             "(spec.parents.base); put it back, or choose another spec.store.uri"
         )
-    if (*theirs.parents, theirs.base) != (experiment.where.father, experiment.where.mother, experiment.where.base):
+    if (theirs.parents, theirs.base) != (_parents(experiment), experiment.where.base):
         _require_same_parents(experiment, store, results)
     return results, undone
 
@@ -154,11 +162,7 @@ def _require_same_parents(experiment: Experiment, store: Store, results: dict[Ta
     for result in results.values():
         if isinstance(result, Done) and isinstance(result.summary, ResolveSummary):
             where = experiment.where
-            found = Pins(
-                father=open_model(where.father).pin,
-                mother=open_model(where.mother).pin,
-                base=open_model(where.base).pin if where.base else "",
-            )
+            found = Pins(**{who: opened(where.parent(who), store).pin for who in where.models})
             if found != result.summary.pins:
                 base = ", or another base" if found.base or result.summary.pins.base else ""
                 raise BadConfiguration(

@@ -6,13 +6,17 @@ Kept between tasks, so that a worker opens its parents, its benchmark and its mo
 import hashlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from darwinmerge import hub
+from darwinmerge.checkpoint.commits import settled
 from darwinmerge.checkpoint.digests import Digests
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned, aligned_base
 from darwinmerge.errors import BadInput, Interrupted
-from darwinmerge.experiment.experiment import Bindings
+from darwinmerge.experiment.experiment import SIDES, Bindings, Who
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import TensorRow, from_parquet
 from darwinmerge.pipeline.tasks import ChildModel, LinearModel, Model, Terms
@@ -26,6 +30,16 @@ if TYPE_CHECKING:
     from darwinmerge.evaluation.resident import Resident
 
 Tell = Callable[[int, int], None]  # done, of
+
+
+def opened(parent: tuple[str, str], store: Store) -> ModelFolder:
+    """A parent or the base, as `Bindings.parent` has it, at the commits of the store's experiment.
+
+    Raises:
+        DarwinError: see `open_model`.
+    """
+    uri, base = parent
+    return open_model(settled(uri, store), Digests(store), base, partial(settled, store=store))
 
 
 class Place:
@@ -59,16 +73,13 @@ class Place:
     def parents(self) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, opened once, their tensors by Father's names."""
         if self._parents is None:
-            known = Digests(self.store)
-            self._parents = aligned(
-                _parent("father", self.where.father, known), _parent("mother", self.where.mother, known)
-            )
+            self._parents = aligned(self._opened("father"), self._opened("mother"))
         return self._parents
 
     def base(self) -> ModelFolder | None:
         """The base, if there is one, opened once, its tensors by Father's names."""
         if self._base is None and self.where.base:
-            self._base = aligned_base(_parent("base", self.where.base, Digests(self.store)), *self.parents())
+            self._base = aligned_base(self._opened("base"), *self.parents())
         return self._base
 
     def sources(self, pins: Pins) -> tuple[ModelFolder, ...]:
@@ -82,6 +93,25 @@ class Place:
             return self.pinned(pins)
         _require_unchanged("base", base, pins.base)
         return (*self.pinned(pins), base)
+
+    def origins(self) -> dict[str, str]:
+        """Where parents and base are read, by whose they are; `fatherBase` is what he is on, where he is an adapter.
+
+        As the manifest has it, or as the adapter names it; on a hub, at this experiment's commit.
+        """
+        found = {str(who): settled(self.where.parent(who)[0], self.store) for who in self.where.models}
+        on = {f"{who}Base": folder.on for who, folder in zip(SIDES, self.parents(), strict=True)}
+        return found | {who: uri for who, uri in on.items() if uri}
+
+    def commits(self) -> dict[str, str]:
+        """The commits that models on a hub are read at, by whose they are as in `origins`."""
+        return {who: hub.parse(uri).revision for who, uri in self.origins().items() if uri.startswith("hf://")}
+
+    def _opened(self, who: Who) -> ModelFolder:
+        try:
+            return opened(self.where.parent(who), self.store)
+        except BadInput as error:
+            raise BadInput(f"spec.parents.{who}.uri: {error}") from None
 
     def pinned(self, pins: Pins) -> tuple[ModelFolder, ModelFolder]:
         """Father and Mother, if they are still what they were when the run began.
@@ -194,10 +224,3 @@ def _require_unchanged(who: str, folder: ModelFolder, pin: str) -> None:
             f"{who} {folder} has changed since this run began (pin {folder.pin[:16]}, was {pin[:16]}); "
             "restore it, or begin a new run in another store"
         )
-
-
-def _parent(who: str, uri: str, known: Digests) -> ModelFolder:
-    try:
-        return open_model(uri, known)
-    except BadInput as error:
-        raise BadInput(f"spec.parents.{who}.uri: {error}") from None

@@ -192,6 +192,7 @@ class ResolveSummary(Frozen):
     father_bytes: int
     mother_bytes: int
     base_bytes: int = 0
+    commits: dict[str, str] = Field(default_factory=dict)  # of models on a hub: what this run reads
 
 
 class RowCounts(Frozen):

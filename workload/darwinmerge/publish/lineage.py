@@ -51,14 +51,19 @@ def ancestor(uri: str, folder: ModelFolder) -> Ancestor:
         name=_name(uri, folder),
         licence=_licence(head, folder),
         languages=tuple(x for x in (languages if isinstance(languages, list) else [languages]) if isinstance(x, str)),
-        base=base if isinstance(base, str) and re.fullmatch(REPOSITORY, base) else "",
+        base=_model(folder.on) or (base if isinstance(base, str) and re.fullmatch(REPOSITORY, base) else ""),
     )
 
 
-def _name(uri: str, folder: ModelFolder) -> str:
+def _model(uri: str) -> str:
+    """The name on the hub of what lies at a URI; empty where it isn't there."""
     scheme, _, rest = uri.partition("://")
-    if scheme == "hf":
-        return rest.partition("@")[0]
+    return rest.partition("@")[0] if scheme == "hf" else ""
+
+
+def _name(uri: str, folder: ModelFolder) -> str:
+    if _model(uri):
+        return _model(uri)
     cached = IN_CACHE.search(uri)
     if cached:
         return "/".join(cached.groups())

