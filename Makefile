@@ -37,7 +37,7 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check -qq install --no
 LOCKED := --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-s3 bench-scale ablate images load cluster-run crd docs snapshots lock clean
+.PHONY: help setup run test test-all test-cluster faults lint fmt bench bench-overhead bench-s3 bench-scale ablate images load cluster-run crd docs snapshots lock clean
 
 ##@ Use
 help: ## Show this list
@@ -76,6 +76,10 @@ fmt: setup ## Format the code and mend what can be mended
 bench: setup ## Measure MRI and merge against their peers, about 6 minutes (tables, and JSON in benchmarks/results/)
 	$(BIN)/python benchmarks/mri.py
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python benchmarks/merge.py
+	$(BIN)/python benchmarks/report.py --write > /dev/null
+
+bench-overhead: setup ## Measure what a candidate costs beside its benchmark, here and in mergekit-evolve, about 8 minutes
+	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
 bench-s3: setup ## Measure MRI and merge with parents in S3, about 2 minutes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("mri", "merge", "s3", "scale")
+NAMES = ("mri", "merge", "overhead", "s3", "scale")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -77,6 +77,23 @@ def scaled(kept: Mapping[str, Any]) -> str:
     return "\n\n".join([_where(kept), curve, _goals(kept, "goal"), whole])
 
 
+def overhead(kept: Mapping[str, Any]) -> str:
+    """What a candidate costs beside its benchmark, in Markdown: a row a kind of candidate."""
+    rows = [
+        (
+            name,
+            f"{of['ask']:.2f}",
+            f"{of['become']:.3f}" if "become" in of else "",
+            f"{of['rest']:.3f}" if "rest" in of else "",
+            f"{of['overhead']:.3f}",
+            f"{of['share']:.1%}",
+        )
+        for name, of in kept["candidates"].items()
+    ]
+    head = ("candidate", "benchmark, s", "becoming it, s", "all else, s", "overhead, s", "beside the benchmark")
+    return "\n\n".join([_where(kept), table(head, rows), _goals(kept, "ratio"), *kept["remarks"]])
+
+
 def report(kept: Mapping[str, Any]) -> str:
     """A result in Markdown: where it was measured, every contender, every goal, and what else there is to say."""
     contenders = [
@@ -112,7 +129,7 @@ def main() -> None:
         path = HERE / "results" / f"{name}.json"
         if not path.exists():
             continue
-        shown = (scaled if name == "scale" else report)(json.loads(path.read_text()))
+        shown = {"scale": scaled, "overhead": overhead}.get(name, report)(json.loads(path.read_text()))
         print(f"{name}\n\n{shown}\n")
         before, opened, rest = text.partition(f"<!-- {name} -->\n")
         text = f"{before}{opened}\n{shown}\n\n{''.join(rest.partition(f'<!-- /{name} -->')[1:])}"

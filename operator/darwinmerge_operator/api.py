@@ -20,6 +20,7 @@ from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 TIMEOUT = (5, 30)  # seconds to connect, and to answer
 QUEUES = ("v1beta2", "v1beta1")  # versions of Kueue's API, the newest first: 0.15 brought the first of them
 HINDRANCES = ("FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")  # reasons of events
+APPLY = "application/apply-patch+yaml"  # JSON is YAML
 Object = dict[str, Any]
 
 
@@ -93,6 +94,13 @@ class Api:
                 {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
             )
 
+    def apply(self, namespace: str, found: Mapping[str, Any]) -> None:
+        """Create or change a Deployment or Service, so that it has what is given."""
+        name, kind = found["metadata"]["name"], f"{found['kind'].lower()}s"
+        root = f"/apis/{found['apiVersion']}" if "/" in found["apiVersion"] else f"/api/{found['apiVersion']}"
+        query = {"fieldManager": "darwin-operator", "force": "true"}
+        self._ask("PATCH", f"{root}/namespaces/{namespace}/{kind}/{name}", found, query, APPLY)
+
     def pods(self, namespace: str, run: str) -> list[Object]:
         """The Pods of a run."""
         return self._list(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"{LABEL}/experiment={run}")
@@ -135,8 +143,10 @@ class Api:
         items: list[Object] = self._ask("GET", path, query=query)["items"]
         return items
 
-    def _ask(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Object:
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    def _ask(
+        self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, kind: str = ""
+    ) -> Object:
+        kind = kind or ("application/merge-patch+json" if method == "PATCH" else "application/json")
         request = self._connection.param_serialize(
             method,
             path,

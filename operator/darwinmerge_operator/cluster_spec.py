@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from darwinmerge_operator.pod_template import Name, OptionalName, PodShare, PodTemplate, Resources
+from darwinmerge_operator.pod_template import KeyOf, Name, OptionalName, PodShare, PodTemplate, Resources, Text
 from darwinmerge_operator.rules import Section
 
 Group = Literal["mri", "merge", "eval", "other"]
@@ -69,6 +69,22 @@ class StoreAccess(Section):
     """S3's region. Default: us-east-1 where the endpoint is given."""
 
 
+class Serve(Section):
+    """A vLLM server of the child, once it is published: a Deployment and a Service, both `<name>-serve`. It needs
+    `serving.enabled` of the operator's chart."""
+
+    image: Annotated[str, Field(pattern=r"^[^\s]+$", max_length=512)] = "vllm/vllm-openai:v0.24.0"
+    """vLLM's image, with its Run:ai streamer: the weights come from S3 without a copy on a disk."""
+    replicas: Annotated[int, Field(ge=0, le=100)] = 1
+    """How many servers; 0 keeps the Deployment, and no server."""
+    args: Annotated[tuple[Text, ...], Field(max_length=64)] = ()
+    """Arguments of `vllm serve` besides: `--max-model-len=8192`. Never a secret."""
+    api_key: KeyOf | None = None
+    """A key of a Secret whose value clients must give. Default: who reaches the Service may ask."""
+    resources: Resources = Resources()
+    """Compute resources of a server. Default: those of benchmarks."""
+
+
 class Cluster(Section):
     """How a cluster carries the experiment out."""
 
@@ -105,6 +121,9 @@ class Cluster(Section):
     """The workers' Pods."""
     stages: Stages = Stages()
     """What is otherwise in the Pods of some stages."""
+    serve: Serve | None = None
+    """Serve the child, on nodes that benchmarks may run on. Default: nothing is served; servers that are there stay
+    until they are deleted."""
 
     @property
     def benchmark_device(self) -> str:

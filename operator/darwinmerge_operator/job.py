@@ -13,7 +13,7 @@ from darwinmerge.experiment.types import Count, Frozen
 from darwinmerge.pipeline.orders import Orders
 from darwinmerge.pipeline.tasks import ScoreInputs
 from darwinmerge.uri import CLAIMS_DEFAULT
-from darwinmerge_operator.cluster_spec import Cluster, StagePod
+from darwinmerge_operator.cluster_spec import Cluster, StagePod, StoreAccess
 from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY, PodTemplate
 from darwinmerge_operator.resource import GROUP, KIND, VERSION
 
@@ -99,7 +99,7 @@ def job(start: Start, owner: Owner, cluster: Cluster, image: str, parent_bytes: 
         f"{LABEL}/attempt": str(start.attempt),
     }
     template = cluster.template
-    meta = {"labels": {**template.labels, **labels}, **_given(annotations=template.annotations)}
+    meta = {"labels": {**template.labels, **labels}, **given(annotations=template.annotations)}
     queued = {QUEUE_LABEL: cluster.queue_name} if cluster.queue_name else {}
     return {
         "apiVersion": "batch/v1",
@@ -113,7 +113,7 @@ def job(start: Start, owner: Owner, cluster: Cluster, image: str, parent_bytes: 
             "backoffLimit": 0,
             "podFailurePolicy": FAILURE_POLICY,
             "podReplacementPolicy": "Failed",  # not before the old pod has ended: never two of one attempt
-            **_given(suspend=bool(queued)),  # from the first moment on, even where Kueue's webhook is away
+            **given(suspend=bool(queued)),  # from the first moment on, even where Kueue's webhook is away
             "template": {"metadata": meta, "spec": _pod(start, cluster, image, parent_bytes)},
         },
     }
@@ -146,7 +146,7 @@ def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
         "image": image,
         "args": [start.verb],
         "env": _environment(start.orders, cluster, pod),
-        "resources": _resources(pod, 0 if _has_scratch(template) else scratch_bytes(parent_bytes)),
+        "resources": resources(pod, 0 if _has_scratch(template) else scratch_bytes(parent_bytes)),
         "volumeMounts": mounts,
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -162,12 +162,12 @@ def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _security(template),
+        "securityContext": security(template),
         "containers": [container],
         "volumes": volumes,
-        **_given(
+        **given(
             nodeSelector=pod.node_selector,
-            tolerations=[_written(toleration) for toleration in pod.tolerations],
+            tolerations=[written(toleration) for toleration in pod.tolerations],
             priorityClassName=pod.priority_class_name,
             affinity=template.affinity,
             topologySpreadConstraints=list(template.topology_spread_constraints),
@@ -176,7 +176,7 @@ def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
     }
 
 
-def _resources(pod: StagePod, scratch: int) -> Json:
+def resources(pod: StagePod, scratch: int) -> Json:
     """Limits as given, and requests default to them: such a pod is the last to be evicted under pressure."""
     limits, requests = dict(pod.resources.limits), dict(pod.resources.requests)
     limits |= {name: amount for name, amount in MODEST.items() if name not in limits | requests}
@@ -188,21 +188,26 @@ def _resources(pod: StagePod, scratch: int) -> Json:
 
 def _environment(orders: Orders, cluster: Cluster, pod: StagePod) -> list[Json]:
     """Orders and the store's place, then what a person wants, who has the last word."""
-    store = cluster.store
-    region = store.region or ("us-east-1" if store.endpoint else "")
-    ours = _given(AWS_ENDPOINT_URL_S3=store.endpoint, AWS_REGION=region)
+    ours = addresses(cluster.store)
     named = {variable.name for variable in pod.env}
     return [
         # a kubelet would replace `$(NAME)`, and takes `$$` for `$`
         {"name": "DARWIN_ORDERS", "value": _json(orders).replace("$", "$$")},
         *({"name": name, "value": value} for name, value in ours.items() if name not in named),
-        *(_written(variable) for variable in pod.env),
+        *(written(variable) for variable in pod.env),
     ]
 
 
-def _security(template: PodTemplate) -> Json:
+def addresses(store: StoreAccess) -> dict[str, str]:
+    """Variables that lead to S3."""
+    region = store.region or ("us-east-1" if store.endpoint else "")
+    return given(AWS_ENDPOINT_URL_S3=store.endpoint, AWS_REGION=region)
+
+
+def security(template: PodTemplate) -> Json:
+    """The security context of a Pod."""
     user = {"runAsUser": UID, "runAsGroup": UID, "fsGroup": UID}
-    chosen = user if template.security_context is None else _written(template.security_context)
+    chosen = user if template.security_context is None else written(template.security_context)
     return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **chosen}
 
 
@@ -224,8 +229,8 @@ def _volumes(orders: Orders, template: PodTemplate, parent_bytes: int) -> tuple[
         # read-only twice: a read-only mount alone would let the kubelet give the parents' files to our fsGroup
         volumes.append({"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
         mounts.append({"name": f"claim-{number}", "mountPath": f"{CLAIMS_DEFAULT}/{claim}", "readOnly": True})
-    volumes += [_written(volume) for volume in template.volumes]
-    mounts += [_written(mount) for mount in template.volume_mounts]
+    volumes += [written(volume) for volume in template.volumes]
+    mounts += [written(mount) for mount in template.volume_mounts]
     return volumes, mounts
 
 
@@ -245,11 +250,11 @@ def _json(orders: Orders) -> str:
     return text
 
 
-def _written(part: Frozen) -> Json:
+def written(part: Frozen) -> Json:
     """A part of the template as a Pod has it: the same names, and nothing that a person didn't write."""
     return part.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _given(**fields: Any) -> Json:
+def given(**fields: Any) -> Json:
     """Fields that aren't empty."""
     return {name: value for name, value in fields.items() if value}

@@ -25,6 +25,7 @@ from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge, from_api
 from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
+from darwinmerge_operator.serving import of_run
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.workqueue import Postponed
 
@@ -116,7 +117,8 @@ class Reconciler:
             decision = decision.model_copy(update={"halts": (*decision.halts, refused)})
         status = view.status_of(seen, decision, before)
         self._count(run.key, found, seen, decision, status)
-        self._tell(found, before, status, tell.events_of(before, status, seen, decision))
+        events = tell.events_of(before, status, seen, decision) + run.serve(decision)
+        self._tell(found, before, status, events)
         again = [RESYNC_SECONDS] if not decision.outcome else []
         again += [REFUSED_AGAIN_SECONDS] if refused else []
         again += [decision.again_in] if decision.again_in is not None else []
@@ -276,6 +278,20 @@ class _Run:
             else:
                 log.info("create Job %s", name, extra=self.about)
         return None
+
+    def serve(self, decision: Decision) -> tuple[tell.Event, ...]:
+        """Serve the child of a run that is complete, if that is wanted; what is to be told of it."""
+        if not decision.outcome:
+            return ()
+        manifests = of_run(self.resource, self.owner, decision.walk_of(self.resource.experiment()))
+        mark = str(self.found["metadata"]["generation"])
+        try:
+            for manifest in manifests:
+                self.api.apply(self.namespace, manifest)
+        except (Refused, Gone) as error:
+            return (tell.Event(reason="ServingRefused", message=str(error), mark=mark),)
+        names = " and ".join(f"{manifest['kind']} {manifest['metadata']['name']}" for manifest in manifests)
+        return (tell.Event(reason="Served", message=f"by {names}", mark=mark),) if names else ()
 
     def has_ended(self, before: Status | None) -> bool:
         """Whether it has ended, and nobody has changed it since."""

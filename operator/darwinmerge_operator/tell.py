@@ -28,10 +28,12 @@ Reason = (
         "Stalled",
         "Completed",
         "Failed",
+        "Served",
+        "ServingRefused",
     ]
     | SuspendedReason
 )
-WARNINGS: frozenset[Reason] = frozenset({"CandidateRejected", "Stalled", "Failed"})
+WARNINGS: frozenset[Reason] = frozenset({"CandidateRejected", "Stalled", "Failed", "ServingRefused"})
 
 
 class Event(Frozen):

@@ -1,4 +1,4 @@
-"""A real API server takes every Job, and a namespace that enforces Pod Security's `restricted` takes its Pods."""
+"""A real API server takes every Job and what serves a child, and a namespace that is `restricted` takes their Pods."""
 
 import copy
 from typing import Any
@@ -10,9 +10,11 @@ from darwinmerge.pipeline.orders import order
 from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.job import Owner, Start, job
 from darwinmerge_operator.resource import from_api
+from darwinmerge_operator.serving import serving
 from tests.cluster.conftest import Kubernetes
 from tests.clustered import full
 from tests.unit.test_jobs import FINISH, OWNER, RECALL, WHERE, made, score, start
+from tests.unit.test_serving import made as served
 
 pytestmark = pytest.mark.cluster
 
@@ -56,6 +58,23 @@ def test_every_job_is_valid_and_its_pods_are_restricted(
 
 def test_a_job_of_which_everything_is_said_is_valid(kubernetes: Kubernetes, restricted: str) -> None:
     kubernetes.create(job(start(), OWNER, from_api(full()).spec.cluster, "x:1"), restricted, dry=True)
+
+
+@pytest.mark.parametrize("serve", [{}, {"replicas": 2, "args": ["--max-model-len=8192"]}], ids=["plain", "more said"])
+def test_what_serves_a_child_is_valid_and_its_pods_are_restricted(
+    kubernetes: Kubernetes, restricted: str, serve: dict[str, Any]
+) -> None:
+    deployment, service = served(**serve)
+    for manifest in (deployment, service):
+        assert kubernetes.create(manifest, restricted, dry=True)["metadata"]["name"] == "tiny-serve"
+    kubernetes.create(pod_of(deployment), restricted, dry=True)
+
+
+def test_a_server_of_which_everything_is_said_is_valid(kubernetes: Kubernetes, restricted: str) -> None:
+    cluster = from_api(full()).spec.cluster
+    assert cluster.serve
+    for manifest in serving(cluster.serve, cluster, OWNER, "0" * 16, "s3://models/child"):
+        kubernetes.create(manifest, restricted, dry=True)
 
 
 def test_the_namespace_does_refuse_what_is_not_restricted(kubernetes: Kubernetes, restricted: str) -> None:

@@ -183,6 +183,29 @@ def test_a_deleted_object_is_gone_and_may_be_created_again(store: Store) -> None
     assert store.create(KEY, b"second")
 
 
+def test_a_view_is_made_anew_and_whoever_reads_meanwhile_reads_one_of_them_whole(store: Store) -> None:
+    views, done = [f"writer {number} ".encode() * 2000 for number in range(4)], threading.Event()
+    store.replace(KEY, views[0])
+
+    def write(view: bytes) -> None:
+        for _ in range(10):
+            store.replace(KEY, view)
+
+    def read() -> set[bytes]:
+        found = {store.read(KEY)}
+        while not done.is_set():
+            assert store.head(KEY)
+            found.add(store.read(KEY))
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        list(pool.map(write, views))
+        done.set()
+        assert set().union(*(reader.result() for reader in readers)) <= set(views)
+    assert keys(store) == [KEY]
+
+
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../outside", "a/../../b", "a//b", "a/", "./a", "a/./b", ".."])
 def test_a_key_that_leads_out_of_the_store_or_has_two_spellings_is_refused(store: Store, key: str) -> None:
     for use in (store.read, store.head, store.delete, lambda key: store.create(key, b"x")):
@@ -214,6 +237,7 @@ def test_writing_leaves_nothing_behind_but_the_object(tmp_path: Path) -> None:
     store.create(KEY, b"x")
     store.create(KEY, b"y")
     store.put_shard(KEY, [b"z"])
+    store.replace(KEY, b"w")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / KEY]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kubernetes import client
 
-from darwinmerge_operator.api import Api, Conflict, Exists, Gone
+from darwinmerge_operator.api import APPLY, Api, Conflict, Exists, Gone
 
 Json = dict[str, Any]
 
@@ -38,9 +38,13 @@ class ApiWorld(Api):
         found, self.asked = self.asked, []
         return found
 
-    def _ask(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Json:
-        kind = next(kind for kind in ("status", "jobs", "pods", "configmaps", "events", "darwinmerges") if kind in path)
-        self.asked.append(f"{method} {kind}")
+    def _ask(
+        self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, kind: str = ""
+    ) -> Json:
+        kinds = ("status", "jobs", "pods", "configmaps", "events", "darwinmerges", "deployments", "services")
+        self.asked.append(f"{method} {next(kind for kind in kinds if kind in path)}")
+        if kind == APPLY:
+            return self.put(path, body)
         if method == "GET" and path.endswith(("jobs", "pods", "events")):
             items = [copy.deepcopy(one) for name, one in self.objects.items() if name.startswith(path + "/")]
             return {"items": items}

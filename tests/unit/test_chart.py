@@ -76,6 +76,15 @@ def test_it_reads_kueues_workloads_where_it_is_told_to_and_only_there() -> None:
     assert (told()["kueue"], told("kueue.enabled=true")["kueue"]) == (False, True)
 
 
+def test_it_writes_deployments_and_services_where_it_is_told_to_and_only_there() -> None:
+    may = [role["rules"] for values in ((), ("serving.enabled=true",)) for role in rights(*values)]
+    told = [
+        [rule["verbs"] for rule in rules for name in ("deployments", "services") if name in rule["resources"]]
+        for rules in may
+    ]
+    assert told == [[], [["create", "patch"]] * 2]
+
+
 def test_the_operator_is_told_every_value() -> None:
     values = ("threads=9", "port=9090", "log.format=text", "log.level=debug", "workerImage.tag=w")
     options = told(*values)

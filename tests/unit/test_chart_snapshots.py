@@ -33,6 +33,7 @@ CASES: dict[str, Mapping[str, Any]] = {
         "imagePullSecrets": [{"name": "pull"}],
         "watchNamespaces": ["team-a"],
         "kueue": {"enabled": True},
+        "serving": {"enabled": True},
         "serviceAccount": {"annotations": {"owner": "platform"}},
         "worker": {
             "namespaces": ["team-a", "team-b"],

@@ -1,14 +1,16 @@
 """What a look asks of the API server, and what it never does by what it only remembers."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from darwinmerge_operator.ledger import from_data, to_data
+from darwinmerge_operator.api import Refused
+from darwinmerge_operator.ledger import Ledger, from_data, to_data
 from darwinmerge_operator.reconcile import Reconciler
-from darwinmerge_operator.resource import GROUP, KIND, PLURAL, VERSION
+from darwinmerge_operator.resource import GROUP, KIND, PLURAL, VERSION, from_api
 from darwinmerge_operator.workqueue import Postponed
 from tests.unit.api_world import ApiWorld
+from tests.unit.plan_world import World, run
 
 KEY = ("team", "my-merge")
 RUN = f"/apis/{GROUP}/{VERSION}/namespaces/team/{PLURAL}/my-merge"
@@ -105,6 +107,61 @@ def test_a_ledger_that_somebody_deleted_is_noticed_by_the_next_write(world: ApiW
         look(KEY)
     look(KEY)
     assert LEDGER in world.objects
+
+
+APPLIED = ["PATCH deployments", "PATCH services"]
+
+
+def complete(world: ApiWorld, health: Literal["Pass", "Fail"] = "Pass", **serve: Any) -> None:
+    """Let the run be one whose results are all known, and whose child is to be served."""
+    found = manifest()
+    found["spec"]["cluster"]["serve"] = serve
+    results = run(from_api(found).experiment(), World(health=health)).kept
+    ledger = Ledger(results=results, finished=True, recalling=False, generation=1, image="image:1")
+    owned = {"name": "my-merge.ledger", "namespace": "team", "ownerReferences": [{"uid": "run", "kind": KIND}]}
+    world.put(LEDGER, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": owned, "binaryData": to_data(ledger)})
+    world.put(RUN, found)
+
+
+def test_a_published_child_is_served_once_and_again_when_the_manifest_changes(
+    world: ApiWorld, look: Reconciler
+) -> None:
+    complete(world)
+    look(KEY)
+    assert [asked for asked in world.requests() if asked in APPLIED] == APPLIED
+    deployment = world.objects["/apis/apps/v1/namespaces/team/deployments/my-merge-serve"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0].startswith("s3://bucket/store/children/")
+    assert "Served" in {found.get("reason") for found in world.objects.values()}
+    look(KEY)
+    assert not set(world.requests()) & set(APPLIED)
+    found = world.objects[RUN]
+    found["spec"]["cluster"]["serve"] = {"replicas": 3}
+    found["metadata"]["generation"] = 2
+    look._remembered.keep_run(KEY, world.put(RUN, found))  # as the watch tells it
+    look(KEY)
+    assert world.objects["/apis/apps/v1/namespaces/team/deployments/my-merge-serve"]["spec"]["replicas"] == 3
+
+
+def test_a_child_whose_health_fails_is_not_served(world: ApiWorld, look: Reconciler) -> None:
+    complete(world, health="Fail")
+    look(KEY)
+    assert not set(world.requests()) & set(APPLIED)
+
+
+def test_an_operator_that_may_not_serve_says_so_and_the_run_is_complete(
+    world: ApiWorld, look: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: Any) -> None:
+        raise Refused("deployments.apps is forbidden")
+
+    complete(world)
+    monkeypatch.setattr(world, "apply", forbidden)
+    look(KEY)
+    told = [found for found in world.objects.values() if found.get("reason") == "ServingRefused"]
+    assert [(found["type"], found["message"]) for found in told] == [("Warning", "deployments.apps is forbidden")]
+    conditions = {one["type"]: one["status"] for one in world.objects[RUN]["status"]["conditions"]}
+    assert conditions["Complete"] == "True"
 
 
 def test_a_run_that_is_gone_is_forgotten(world: ApiWorld, look: Reconciler) -> None:

@@ -92,4 +92,12 @@ kopf's). No Secrets: workers get theirs from the kubelet.
   resources: [workloads] # say why Kueue holds a Job
   verbs: [list]
 {{- end }}
+{{- if .Values.serving.enabled }}
+- apiGroups: [apps]
+  resources: [deployments] # servers of children: one is applied, which creates or changes it
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, patch]
+{{- end }}
 {{- end }}

@@ -56,25 +56,27 @@ class Resident:
         except TypeError as error:
             raise BadConfiguration(f"spec.evaluation.modelArgs: {error}") from error
         self.recipe = ""  # whose child it is now
+        self._origins: dict[str, tuple[object, ...]] = {}  # of the weights, as far as they are known
 
     def become(self, recipe: Recipe, father: ModelFolder, mother: ModelFolder, base: ModelFolder | None = None) -> None:
-        """Replace the weights by those of the recipe's child."""
+        """Replace the weights by those of the recipe's child; those that it shares with the child before it stay."""
         if self.recipe == recipe.id:
             return
-        self.recipe = ""  # whatever happens in between is no recipe's child
+        held, self._origins, self.recipe = self._origins, {}, ""  # whatever happens in between is no recipe's child
+        origins = {d.name: recipe.origin(d) for d in recipe.decisions if self._changes(d, father)}
+        wanted = [d for d in recipe.decisions if d.name in origins and held.get(d.name) != origins[d.name]]
         with torch.no_grad():
-            wanted = [decision for decision in recipe.decisions if self._changes(decision, father)]
             tensors = merged_tensors(wanted, recipe, father, mother, base)
             for decision, (bits, dtype) in zip(wanted, tensors, strict=True):
                 weight = self._weights[self._names[decision.name]]
                 weight.copy_(as_torch(bits, dtype).view(weight.shape))
-        self.recipe = recipe.id
+        self._origins, self.recipe = origins, recipe.id
 
     def hold(self, child: ModelFolder, recipe: str) -> None:
         """Take the weights of a child that is written already."""
         if self.recipe == recipe:
             return
-        self.recipe = ""
+        self._origins, self.recipe = {}, ""
         with torch.no_grad():
             for (name, target), bits in zip(self._names.items(), child.whole(self._names), strict=True):
                 weight = self._weights[target]

@@ -95,6 +95,12 @@ class Recipe(Frozen):
             parameters=kind.model_validate(self.parameters | rescale),
         )
 
+    def origin(self, decision: Decision) -> tuple[object, ...]:
+        """All that determines a tensor's elements: where two recipes give it one origin, they give it the same bits."""
+        made = self.terms(decision) if decision.account == "merged" else decision.source
+        shared = self.father, self.mother, self.base, self.method, self.rescale, self.arithmetic, self.dtype
+        return made, *shared
+
     def coefficient(self, decision: Decision) -> float:
         """Factor on a kept element of B - A."""
         return decision.ratio / self.density_of(decision) if self.rescale == "Inverse" else decision.ratio

@@ -1,5 +1,6 @@
 """A store belongs to one experiment, and a run begins with what it holds."""
 
+import contextlib
 from typing import Any
 
 from darwinmerge.errors import BadConfiguration
@@ -41,7 +42,7 @@ def claim(experiment: Experiment, store: Store) -> Claimed:
     )
     if store.head(layout.EXPERIMENT) is None:
         first = next(store.list(""), None)
-        if first:
+        if first and store.head(layout.EXPERIMENT) is None:  # else another runner has claimed it just now
             raise BadConfiguration(
                 f"store {store.uri} holds something else than an experiment ({first.key}); choose another"
             )
@@ -61,7 +62,7 @@ def _note(experiment: Experiment, store: Store) -> None:
     spec = experiment.spec.model_copy(update={"cluster": {}})  # Kubernetes' part is no business of a store's readers
     text = experiment.model_copy(update={"spec": spec}).model_dump_json(by_alias=True, indent=1).encode()
     if store.head(layout.RUN) is None or store.read(layout.RUN) != text:
-        layout.replace_view(store, layout.RUN, text)
+        store.replace(layout.RUN, text)
 
 
 def noted(store: Store) -> Experiment:
@@ -115,11 +116,12 @@ def recorded(experiment: Experiment, store: Store) -> Claimed:
     results: dict[TaskId, Result] = {}
     undone = []
     for stat in store.list(layout.RESULTS):
-        result = fetch_result(store, stat.key)
-        if _gone(result, experiment.where.output):
-            undone.append(stat.key)
-        else:
-            results[result.task] = result
+        with contextlib.suppress(KeyError):  # another runner has found it undone just now
+            result = fetch_result(store, stat.key)
+            if _gone(result, experiment.where.output):
+                undone.append(stat.key)
+            else:
+                results[result.task] = result
     return results, undone
 
 

@@ -168,13 +168,23 @@ class Place:
 
         The model is loaded once, and given other weights from then on.
         """
-        from darwinmerge.publish.staged import staged
+        from darwinmerge.publish.staged import is_staged, staged
 
         if terms.model != "hf":
             return self._from_folder(recipe, terms, pins)
         if self._resident and self._resident[0] == terms and self._resident[1].recipe == recipe.id:
             return self._resident[1].lm
-        child = staged(self.store, recipe.id)
+        if is_staged(self.store, recipe.id):
+            try:
+                return self._become(recipe, terms, pins, staged(self.store, recipe.id))
+            except (BadInput, FileNotFoundError):
+                if is_staged(self.store, recipe.id):
+                    raise
+                # else another runner has scored it meanwhile, and dropped it
+        return self._become(recipe, terms, pins, None)
+
+    def _become(self, recipe: Recipe, terms: Terms, pins: Pins, child: ModelFolder | None) -> Any:
+        """The model with the weights of `child`, which is staged, or else merged in memory."""
         parents = (child, child) if child else self.sources(pins)
         if self._resident is None or self._resident[0] != terms:
             from darwinmerge.evaluation.resident import Resident

@@ -5,8 +5,11 @@ by itself would not say whether the bits are those that were exported.
 """
 
 import contextlib
+import errno
 import hashlib
 import shutil
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,33 +18,52 @@ from darwinmerge.checkpoint.folder import INDEX
 from darwinmerge.errors import BadInput, StoreUnreachable
 from darwinmerge.parallel import in_order
 from darwinmerge.pipeline.place import Place
+from darwinmerge.publish.lineage import CARD
 from darwinmerge.publish.place import Run, Standing, standing
 from darwinmerge.s3 import parse
 from darwinmerge.store import Ref, S3Store, Store, layout
+from darwinmerge.store.file import STALE_SECONDS
 
 BLOCK = 8 << 20  # bytes of one read
 READERS = 8  # as many as uploads that are on their way; 0.4 to 0.6 GB of memory with these, whatever the child's size
+
+VIEWS = (f"/{CARD}", f"/{layout.CHILD_RUN}")  # of a child's files, what each publication makes anew
 
 Files = Mapping[str, Ref]  # a child's files in the store, by their names in its folder
 
 
 def to_folder(files: Files, target: Path, place: Place) -> None:
-    """Copy beside the target and rename, so that the target is never half a model."""
-    made, replaced = (target.with_name(f".{target.name}.{state}") for state in ("partial", "replaced"))
-    shutil.rmtree(made, ignore_errors=True)  # what a killed run left
-    shutil.rmtree(replaced, ignore_errors=True)
+    """Copy beside the target and rename, so that the target is never half a model; of two, the last one stays."""
+    own = uuid.uuid4().hex
+    made, replaced = (target.with_name(f".{target.name}.{state}-{own}") for state in ("partial", "replaced"))
     made.mkdir(parents=True)
+    _sweep(target)
     try:
         for done, (name, ref) in enumerate(files.items(), 1):
             with (made / name).open("wb") as file:
                 file.writelines(_checked(ref, place))
             place.step(done, len(files))
-        with contextlib.suppress(FileNotFoundError):
-            target.rename(replaced)
-        made.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
+        while made.exists():
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(replaced)
+            shutil.rmtree(replaced, ignore_errors=True)
+            try:
+                made.rename(target)
+            except OSError as error:  # another one's stands there since
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        for left in (made, replaced):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed processes left beside the target, by age, since another one may be copying there."""
+    for left in target.parent.iterdir():
+        if left.name.startswith((f".{target.name}.partial-", f".{target.name}.replaced-")):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def to_s3(files: Files, run: Run, found: Standing, place: Place) -> None:
@@ -89,12 +111,19 @@ def _intact(files: Files, target: S3Store, place: Place) -> set[str]:
 
 
 def _checked(ref: Ref, place: Place) -> Iterator[bytes]:
-    """The bytes of a file of the child; after the last one an error, if they are not those that were exported."""
+    """The bytes of a file of the child; after the last one an error, if they are not those that were exported.
+
+    Raises:
+        BadInput: somebody changed it.
+        StoreUnreachable: it is a view, and another runner has just made it anew; the next attempt copies that one.
+    """
     sha = hashlib.sha256()
     for part in _parts(place.store, ref.key, ref.size, place):
         sha.update(part)
         yield part
     if sha.hexdigest() != ref.sha256:
+        if ref.key.endswith(VIEWS):
+            raise StoreUnreachable(f"store {place.store.uri}: {ref.key} was written anew by another runner; run again")
         raise BadInput(
             f"store {place.store.uri}: {ref.key} was changed after it was exported; "
             "delete its folder and the results export-*, health-*, and run again"

@@ -24,19 +24,22 @@ def write_staged(
 ) -> None:
     """Stage the child of `recipe`, unless it is there; `tell` hears of bytes (done, of)."""
     folder = layout.staged(recipe.id)
-    if store.head(folder + INDEX) is None:
+    if not is_staged(store, recipe.id):
         write_child(store, folder, recipe, parents, SHARD, tell, (CHECKSUMS, lambda files: json.dumps(files).encode()))
 
 
-def staged(store: Store, recipe: str) -> ModelFolder | None:
-    """The staged child of a recipe, if it is there and whole.
+def is_staged(store: Store, recipe: str) -> bool:
+    """Whether the child of a recipe is there, and whole."""
+    return store.head(layout.staged(recipe) + INDEX) is not None
+
+
+def staged(store: Store, recipe: str) -> ModelFolder:
+    """The staged child of a recipe, which is there.
 
     Raises:
         BadInput: its weights are not those that were written.
     """
     folder = layout.staged(recipe)
-    if store.head(folder + INDEX) is None:
-        return None
     child = open_model(f"{store.uri}/{folder}".rstrip("/"))
     expected = fetch_json(store, folder + CHECKSUMS)
     if {name: sha for name, sha in child.file_digests.items() if name in expected} != expected:

@@ -29,10 +29,10 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
     folder = layout.child(inputs.recipe)
     record = read_record(place, inputs.recipe)
     text = card(_findings(inputs, record, place))
-    layout.replace_view(place.store, folder + CARD, text.encode())
+    place.store.replace(folder + CARD, text.encode())
     names = {stat.key.removeprefix(folder) for stat in place.store.list(folder)} | {layout.CHILD_RUN}
     told = _circumstances(inputs, sorted(names), place)
-    layout.replace_view(place.store, folder + layout.CHILD_RUN, told)
+    place.store.replace(folder + layout.CHILD_RUN, told)
     if place.where.output:
         found = standing(place.where.output)
         require_free(found, inputs.title, place.where.store)

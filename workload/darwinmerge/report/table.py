@@ -106,7 +106,7 @@ def as_text(summary: RunSummary, width: int = 120) -> str:
 def keep(experiment: Experiment, results: Results, store: Store) -> RunSummary:
     """The summary of a run, which is left in its store too, for people and for programs."""
     summary = build(experiment, results, store)
-    layout.replace_view(store, layout.SUMMARY, summary.model_dump_json(by_alias=True, indent=1).encode())
-    layout.replace_view(store, layout.SUMMARY_TEXT, as_text(summary).encode())
+    store.replace(layout.SUMMARY, summary.model_dump_json(by_alias=True, indent=1).encode())
+    store.replace(layout.SUMMARY_TEXT, as_text(summary).encode())
     draw(experiment, results, store)
     return summary

@@ -37,7 +37,7 @@ def _drawn(known: Callable[[], tuple[Experiment, Results]], store: Store) -> Rep
     try:
         from darwinmerge.report.page import page
 
-        layout.replace_view(store, layout.REPORT, page(*known(), store).encode())
+        store.replace(layout.REPORT, page(*known(), store).encode())
     except Exception as error:
         if isinstance(error, DarwinError) and error.code == ExitCode.STORE_UNREACHABLE:
             raise

@@ -1,7 +1,7 @@
 """What a store can do: little, so that a folder and any S3 can both do it exactly.
 
-No rename, no overwrite, no append. `create` decides races: of two writers one wins, and the loser reads what
-the winner wrote. Everything that must be remembered is one such object.
+No rename, no append. `create` decides races: of two writers one wins, and the loser reads what the winner wrote.
+Everything that must be remembered is one such object. Only views, which follow from the rest, are replaced.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ def require_key(key: str) -> None:
 
 
 class Store(Protocol):
-    """A flat namespace of immutable objects; keys are relative, `/` separates their parts."""
+    """A flat namespace of objects, immutable but for views; keys are relative, `/` separates their parts."""
 
     uri: str
 
@@ -75,8 +75,11 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[Stat]:
         """Objects whose keys start with `prefix`, in order of keys."""
 
+    def replace(self, key: str, data: bytes) -> None:
+        """Make a view anew, in one step: who reads meanwhile reads one or the other whole; the last writer's stays."""
+
     def delete(self, key: str) -> None:
-        """Remove an object if it is there; for views that are made anew, and for clean-up."""
+        """Remove an object if it is there; for clean-up."""
 
     def stale(self) -> Iterator[Stat]:
         """What killed processes left half written, a day old at least; none of it is an object of the store."""

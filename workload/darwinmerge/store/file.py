@@ -72,6 +72,10 @@ class FileStore:
             return False
         return self._write(key, [data])[1]
 
+    def replace(self, key: str, data: bytes) -> None:
+        """See `Store.replace`."""
+        self._write(key, [data], os.replace)
+
     def put_shard(self, key: str, parts: Iterable[bytes | memoryview]) -> Ref:
         """See `Store.put_shard`."""
         ref, created = self._write(key, parts)
@@ -106,7 +110,10 @@ class FileStore:
         for stat in self.stale():
             self.delete(stat.key)
 
-    def _write(self, key: str, parts: Iterable[bytes | memoryview]) -> tuple[Ref, bool]:
+    def _write(
+        self, key: str, parts: Iterable[bytes | memoryview], name: Callable[[Path, Path], None] = os.link
+    ) -> tuple[Ref, bool]:
+        """Write an object, and `name` it: `os.link` fails where there is one, `os.replace` takes its place."""
         target = self.path(key)
         partial = self.root / PARTIAL / uuid.uuid4().hex
         sha, size = hashlib.sha256(), 0
@@ -129,7 +136,7 @@ class FileStore:
                 os.fsync(file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(partial, target)
+                name(partial, target)
                 created = True
             except FileExistsError:
                 created = False

@@ -27,8 +27,6 @@ folders are called, and the `resolve` result of parents on a hub, which has thei
 be compared byte for byte.
 """
 
-from darwinmerge.store.base import Store
-
 SHORT = 16
 
 EXPERIMENT = "experiment.json"
@@ -117,10 +115,3 @@ def child(recipe: str) -> str:
 def health(digest: str) -> str:
     """Key of a health table by its digest."""
     return f"health/{digest[:SHORT]}.json"
-
-
-def replace_view(store: Store, key: str, data: bytes) -> None:
-    """Make a view anew: what can be derived from the other objects at any time. Of two at once, the last one stays."""
-    store.delete(key)
-    while not store.create(key, data):
-        store.delete(key)

@@ -77,6 +77,10 @@ class S3Store:
             ref, created = self._upload(key, itertools.chain([first], chunks))
         return ref if created else stored_ref(self, key)
 
+    def replace(self, key: str, data: bytes) -> None:
+        """See `Store.replace`."""
+        self._call("put_object", self._name(key), Body=data)
+
     def list(self, prefix: str) -> Iterator[Stat]:
         """See `Store.list`; put in order here, since servers with folders inside list these as units."""
         found = (
