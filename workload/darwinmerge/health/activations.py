@@ -23,7 +23,17 @@ from darwinmerge.health.probes import tokens
 from darwinmerge.health.stations import Station, Stations
 
 DIGITS = 4  # significant ones of a figure: the rest is the CPU's
-TROUBLE = (ValueError, OSError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, StopIteration, ImportError)
+TROUBLE = (
+    ValueError,
+    OSError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RuntimeError,
+    StopIteration,
+    ImportError,
+)
 
 
 class Prepared:
@@ -69,10 +79,11 @@ class _Run:
         self, ids: list[list[int]], child: ModelFolder, father: ModelFolder, mother: ModelFolder
     ) -> Activations:
         def on_fathers_input(station: Station, *args: Any, **kwargs: Any) -> Any:
-            his, hers, its = (station.run(folder, *args, **kwargs) for folder in (father, mother, child))
-            outputs = [_first(output) for output in (his, hers, its)]
-            given = _given(outputs[0], *args, *kwargs.values()) if station.adds else torch.zeros(())
-            self.shifts.setdefault(station.layer, []).append(_shift(given, *outputs))
+            his = station.run(father, *args, **kwargs)
+            if station.block:
+                outputs = [_first(his), *(_first(station.run(other, *args, **kwargs)) for other in (mother, child))]
+                given = _given(outputs[0], *args, *kwargs.values())
+                self.shifts.setdefault(station.layer, []).append(_shift(given, *outputs))
             return self.step(his)
 
         def alone(folder: ModelFolder) -> Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from darwinmerge.canonical import rounded
 from darwinmerge.experiment.manifest import Health, Score
@@ -56,7 +57,7 @@ class Agreement(Frozen):
 class Activations(Frozen):
     """What became of the probes."""
 
-    shifts: dict[str, Shift] = {}  # by layer
+    shifts: Mapping[str, Shift] = Field(default_factory=dict)  # by layer
     agreement: Agreement | None = None
     unseen: str = ""  # why there are none
 
@@ -70,7 +71,7 @@ class LayerHealth(Frozen):
     mother: float
     moved: float | None  # distance from Father, Mother's being 1; None: they are the same, and so is the child
     flag: Flag
-    shift: Shift | None = None  # None: it wasn't run, as a vision tower isn't
+    shift: Shift | None = None  # None: it is no block of the text model, or none was run
 
 
 class TensorHealth(Frozen):

@@ -7,14 +7,14 @@ two layers' outputs lie from each other on one input, not whether an answer is r
 from typing import Any
 
 PROBES = (
-    "The river rises in the hills north of the town, turns east below the old mill, and reaches the sea two days later, "
-    "slow and brown from the fields that it has crossed on its way.",
-    "def mean(values):\n    total = 0.0\n    for value in values:\n        total += value\n    return total / len(values)\n"
-    "\n\nprint(mean([1.0, 2.0, 4.0]))\n",
-    "Question: A train leaves at 9:40 and arrives at 12:05. How long is the journey? Answer: From 9:40 to 12:00 it is 2 "
-    "hours and 20 minutes, and 5 more make 2 hours and 25 minutes.",
-    "Zwei Freunde gingen durch den Wald. Il pleuvait depuis le matin, y nadie sabía el camino de vuelta; so they sat down "
-    "under a tree and waited for the rain to end.",
+    "The river rises in the hills north of the town, turns east below the old mill, and reaches the sea two days "
+    "later, slow and brown from the fields that it has crossed on its way.",
+    "def mean(values):\n    total = 0.0\n    for value in values:\n        total += value\n"
+    "    return total / len(values)\n\n\nprint(mean([1.0, 2.0, 4.0]))\n",
+    "Question: A train leaves at 9:40 and arrives at 12:05. How long is the journey? Answer: From 9:40 to 12:00 it is "
+    "2 hours and 20 minutes, and 5 more make 2 hours and 25 minutes.",
+    "Zwei Freunde gingen durch den Wald. Il pleuvait depuis le matin, y nadie sabía el camino de vuelta; so they sat "
+    "down under a tree and waited for the rain to end.",
 )
 GOLDEN = 0.6180339887498949  # multiples of it, less their whole part, lie evenly between 0 and 1
 LENGTH = 32  # tokens of each that are used, at most

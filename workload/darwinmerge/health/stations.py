@@ -23,9 +23,9 @@ ROWS = 1 << 24  # elements of a head that are in memory at a time
 class Station:
     """A part of the model and the names that its tensors have in the files."""
 
-    def __init__(self, module: nn.Module, names: Mapping[str, str], adds: bool) -> None:
-        """`names` maps the module's own names of its tensors to those of the files; `adds`: a block adds to its input."""
-        self.module, self.names, self.adds = module, names, adds
+    def __init__(self, module: nn.Module, names: Mapping[str, str], block: bool) -> None:
+        """`names` maps the module's own names of its tensors to those of the files."""
+        self.module, self.names, self.block = module, names, block
         self.layer = layer_of(next(iter(names.values())))
         self._own = module.forward
         self._run: Callable[..., Any] = {nn.Embedding: self._looked_up, nn.Linear: self._multiplied}.get(
@@ -44,7 +44,9 @@ class Station:
     def _filled(self, folder: ModelFolder, *args: Any, **kwargs: Any) -> Any:
         read = zip(self.names.items(), folder.whole(self.names.values()), strict=True)
         weights = {
-            own: as_torch(bits, folder.info(name).dtype).view(folder.info(name).shape).to(self._blank[own].dtype, copy=True)
+            own: as_torch(bits, folder.info(name).dtype)
+            .view(folder.info(name).shape)
+            .to(self._blank[own].dtype, copy=True)
             for (own, name), bits in read
         }
         self.module.load_state_dict(weights, assign=True)
@@ -89,7 +91,7 @@ class Stations:
         _remake_buffers(self._model)
         names = _names(self._model, father)
         self.all = list(_stations(self._model, names))
-        if not any(station.adds for station in self.all):
+        if not any(station.block for station in self.all):
             raise ValueError(f"transformers' {type(self._model).__name__} has no list of blocks")
 
     def run(self, ids: Sequence[Sequence[int]], through: Callable[..., Any]) -> Tensor:

@@ -164,7 +164,9 @@ def _draw_output(axes: "Axes", layers: Sequence[LayerHealth], dots: dict[str, An
     least = FAINT / 10  # nothing is drawn lower: on such a scale there is no nought
     heights = [min(max(shift.child, least), 100) for _, _, shift in run]
     parents = [min(max(shift.parents, least), 100) for _, _, shift in run]
-    axes.plot([x for x, _, _ in run], parents, color=COLOURS["mother"], lw=1.2, ls=(0, (4, 2)), marker="D", ms=4, mfc="none")
+    axes.plot(
+        [x for x, _, _ in run], parents, color=COLOURS["mother"], lw=1.2, ls=(0, (4, 2)), marker="D", ms=4, mfc="none"
+    )
     axes.scatter([x for x, _, _ in run], heights, gid="output", **dots)
     axes.set_yscale("log")
     axes.set_title("output: from the nearer parent's, and the parents' from each other")
