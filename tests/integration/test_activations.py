@@ -70,9 +70,8 @@ def child_of(
     damage: dict[str, Change] | None = None,
 ) -> ModelFolder:
     """A child as a run writes it; tensors whose names have one of `damage`'s parts go through its change."""
-    recipe = child_recipe(
-        list(diagnose(*parents, Mri())), genome, Pins(father="f", mother="m"), Mixing(0.7, merge or Merge()), 1
-    )
+    rows, mixing = list(diagnose(*parents, Mri())), Mixing(mri_weight=0.7, merge=merge or Merge())
+    recipe = child_recipe(rows, genome, Pins(father="f", mother="m"), mixing, 1)
     made = zip(recipe.decisions, merged_tensors(recipe.decisions, recipe, *parents), strict=True)
     tensors = {d.name: Tensor(dtype, parents[0].info(d.name).shape, bits) for d, (bits, dtype) in made}
     for part, change in (damage or {}).items():
@@ -203,6 +202,7 @@ def test_what_cannot_be_run_is_told_in_a_line_and_the_rest_decides(
     assert table.status == "Pass"
     assert why in table.unseen
     assert "\n" not in table.unseen
+    assert str(tmp_path) not in table.unseen
     assert all(layer.shift is None for layer in table.layers)
     assert agreement_of(table) == f"Activations were not looked at: {table.unseen}."
 

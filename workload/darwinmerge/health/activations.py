@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.errors import DarwinError, ExitCode
+from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.harness import quiet
 from darwinmerge.evaluation.resident import tokenizer_of
 from darwinmerge.health.compare import MOST, Activations, Agreement, Likeness, Shift
@@ -23,6 +23,7 @@ from darwinmerge.health.probes import tokens
 from darwinmerge.health.stations import Station, Stations
 
 DIGITS = 4  # significant ones of a figure: the rest is the CPU's
+# What a model's code raises that isn't for us to run; a file that can't be read is another matter, and tried again.
 TROUBLE = (
     ValueError,
     OSError,
@@ -48,12 +49,8 @@ class Prepared:
             self._stations = Stations(father)
             for folder in (child, mother):
                 _require_whole(folder, self._stations)
-        except DarwinError as error:
-            if error.code != ExitCode.BAD_INPUT:
-                raise
-            self._unseen = _line(error)
-        except TROUBLE as error:
-            self._unseen = _line(error)
+        except (BadInput, OSError, *TROUBLE) as error:
+            self._unseen = self._line(error)
         else:
             self.steps = 3 * len(self._stations.all)
 
@@ -65,7 +62,15 @@ class Prepared:
             with torch.inference_mode(), _one_thread():
                 return _Run(self._stations, tell).compare(self._ids, *self._family)
         except TROUBLE as error:
-            return Activations(unseen=_line(error))
+            return Activations(unseen=self._line(error))
+
+    def _line(self, error: Exception) -> str:
+        """An error in a line, the same wherever the models lie."""
+        child, father, mother = self._family
+        text = f"{error}" or type(error).__name__
+        for place, who in ((father.path, "Father"), (father, "Father"), (mother, "Mother"), (child, "the child")):
+            text = text.replace(f"{place}", who)
+        return " ".join(text.split())
 
 
 class _Run:
@@ -141,10 +146,6 @@ def _require_whole(folder: ModelFolder, stations: Stations) -> None:
     for name in (name for station in stations.all for name in station.names.values()):
         if name not in folder.tensors:
             raise ValueError(f"{folder} has no tensor {name}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{error}".split()) or type(error).__name__
 
 
 @contextmanager
