@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from darwinmerge.checkpoint.dtypes import widen
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.experiment.manifest import Health, Merge, Mri
-from darwinmerge.health.compare import Distances, HealthTable, compare
+from darwinmerge.health.compare import Activations, Distances, HealthTable, compare
 from darwinmerge.health.distance import squares
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe
 from darwinmerge.mri.figures import measure
@@ -67,7 +67,7 @@ def checked(parents: tuple[ModelFolder, ModelFolder], damage: Damage, density: f
             flat = [harmed.bits, parents[0].bits(decision.name), parents[1].bits(decision.name)]
             child, mother = squares([np.ravel(bits) for bits in flat], ["BF16"] * 3)
             lie[decision.name] = Distances(child=child, mother=mother)
-    return compare(rows, figures, lie, Mri().score, Health())
+    return compare(rows, figures, lie, Mri().score, Health(), Activations())
 
 
 def flags(table: HealthTable) -> dict[str, str]:
@@ -144,7 +144,7 @@ def test_the_worst_tensors_come_first_by_what_they_lost(parents: tuple[ModelFold
 
 def test_the_delta_is_the_childs_score_less_the_better_parents(parents: tuple[ModelFolder, ModelFolder]) -> None:
     rows = list(diagnose(*parents, Mri()))
-    table = compare(rows, {row.name: row.father for row in rows}, {}, Mri().score, Health())
+    table = compare(rows, {row.name: row.father for row in rows}, {}, Mri().score, Health(), Activations())
     score = Mri().score
     wanted = {row.name: min(0.0, row.father.score(score) - row.mother.score(score)) for row in rows}
     assert {found.name: found.delta for found in table.tensors} == pytest.approx(wanted, abs=1e-9)
@@ -154,7 +154,7 @@ def test_thresholds_are_settings(parents: tuple[ModelFolder, ModelFolder]) -> No
     rows = list(diagnose(*parents, Mri()))
     figures = {row.name: row.mother for row in rows}
     strict = Health(interference=1.0000001, function_loss=0.9999999)
-    assert flags(compare(rows, figures, {}, Mri().score, strict)) == {}
+    assert flags(compare(rows, figures, {}, Mri().score, strict, Activations())) == {}
     lower = {name: f.model_copy(update={"entropy": f.entropy * 0.95}) for name, f in figures.items()}
-    assert flags(compare(rows, lower, {}, Mri().score, Health())) == {}
-    assert set(flags(compare(rows, lower, {}, Mri().score, strict)).values()) == {"FunctionLoss"}
+    assert flags(compare(rows, lower, {}, Mri().score, Health(), Activations())) == {}
+    assert set(flags(compare(rows, lower, {}, Mri().score, strict, Activations())).values()) == {"FunctionLoss"}

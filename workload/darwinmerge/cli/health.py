@@ -8,7 +8,7 @@ from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.cli.pair import console, diagnosed, open_pair, settings, takes_settings
 from darwinmerge.errors import ExitCode
-from darwinmerge.health.compare import HealthTable
+from darwinmerge.health.compare import MOST, HealthTable, agreement_of
 from darwinmerge.health.task import examine
 
 EPILOG = """
@@ -33,7 +33,8 @@ def health(
     """Hold CHILD against FATHER and MOTHER, layer by layer.
 
     Interference: far above both parents' importance; FunctionLoss: far below; Displaced: further from Father than a
-    merge can bring it; Fail: NaN or infinite values. Exits 1 on Fail.
+    merge can bring it; Diverged: on a few probes, its output is further from both parents' than these are from each
+    other; Fail: NaN or infinite values. Exits 1 on Fail.
     """
     err = console(stderr=True)
     spec = settings(father, mother, assignments)
@@ -50,12 +51,15 @@ def health(
 
 def _print(health: HealthTable, top: int) -> None:
     layers = Table(box=HORIZONTALS)
-    for name in ("layer", "child", "Father", "Mother", "moved", "flag"):
+    for name in ("layer", "child", "Father", "Mother", "moved", "output", "parents'", "flag"):
         layers.add_column(name, justify="left" if name in ("layer", "flag") else "right")
     for layer in health.layers:
         moved = "-" if layer.moved is None else f"{layer.moved:.3f}" if layer.moved < 1e6 else "∞"
         numbers = [f"{x:.4f}" for x in (layer.child, layer.father, layer.mother)]
-        layers.add_row(layer.layer, *numbers, moved, layer.flag, style="bold red" if layer.flag else "")
+        shift = (
+            [f"{x:.3f}" if x < MOST else "∞" for x in (layer.shift.child, layer.shift.parents)] if layer.shift else "--"
+        )
+        layers.add_row(layer.layer, *numbers, moved, *shift, layer.flag, style="bold red" if layer.flag else "")
     tensors = Table(title="worst deltas: score(child) - the better parent's", title_justify="left", box=HORIZONTALS)
     tensors.add_column("tensor")
     tensors.add_column("delta", justify="right")
@@ -65,4 +69,5 @@ def _print(health: HealthTable, top: int) -> None:
     out.print(layers)
     if top:
         out.print(tensors)
+    out.print(agreement_of(health), markup=False, highlight=False)
     out.print(f"Health: {health.status}")

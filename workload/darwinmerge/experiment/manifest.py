@@ -424,6 +424,9 @@ class Evaluation(Frozen):
 class Health(Frozen):
     """Phase 3: the child's layers beside its parents'."""
 
+    divergence: Annotated[float, Field(ge=1, allow_inf_nan=False), DECIMAL] = 1.5
+    """A layer whose output lies further from the nearer parent's than this multiple of the parents' distance from each
+    other is flagged Diverged."""
     interference: Annotated[float, Field(gt=1, allow_inf_nan=False), DECIMAL] = 1.1
     """A layer whose importance exceeds this multiple of the greater parent's is flagged Interference."""
     displacement: Annotated[float, Field(ge=1, allow_inf_nan=False), DECIMAL] = 4.0

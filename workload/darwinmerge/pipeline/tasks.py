@@ -31,7 +31,7 @@ REVISIONS: dict[Stage, int] = {  # raised when a stage would give other results 
     "score": 2,
     "report": 1,
     "export": 1,
-    "health": 1,
+    "health": 2,
     "verdict": 2,
     "publish": 2,
 }

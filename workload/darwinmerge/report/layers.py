@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from darwinmerge.experiment.kinds import Kind
+from darwinmerge.health.compare import FAINT, LayerHealth
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.report.facts import Facts
 from darwinmerge.report.svg import COLOURS, Shape
@@ -113,12 +114,13 @@ def _name_layers(axes: "Axes", layers: Sequence[str], down: bool = False) -> Non
 
 
 def draw_health(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequence[str]]:
-    """Importance of each layer in child and parents, and how far the child's moved from Father towards Mother."""
+    """Importance of each layer in child and parents, how far it moved from Father, and how far its output did."""
     assert facts.health
     layers = sorted(facts.health.layers, key=lambda layer: natural(layer.layer))
-    narrow = shape == "narrow"
-    drawing.set_size_inches(drawing.get_figwidth(), 4.8 if narrow else 4.6)
-    importance, moved = drawing.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    narrow, run = shape == "narrow", any(layer.shift for layer in layers)
+    ratios = (3, 2, 2) if run else (3, 2)
+    drawing.set_size_inches(drawing.get_figwidth(), (0.9 if narrow else 0.86) * (sum(ratios) + 0.35))
+    importance, moved, *output = drawing.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
     xs = range(len(layers))
     for name, mark, size in (("father", "s", 5 if narrow else 8), ("mother", "D", 4 if narrow else 6)):
         values = [getattr(layer, name) for layer in layers]
@@ -141,16 +143,37 @@ def draw_health(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequ
         if max(y for _, y in known) > limit:
             moved.axhline(limit, color=COLOURS["bad"], lw=1)
     moved.set_title("distance from Father, Mother's being 1")
-    moved.set_xlabel("layer")
     moved.set_ylim(-0.1, None)
-    for axes in (importance, moved):
+    for axes in output:
+        titles["output"] = _draw_output(axes, layers, dots)
+    pictures = (importance, moved, *output)
+    for axes in pictures:
         axes.grid(axis="y")
         for x, layer in enumerate(layers):
             if layer.flag:
                 axes.axvline(x, color=COLOURS["bad"], lw=6, alpha=0.25, zorder=0)
-    _name_layers(moved, [layer.layer for layer in layers])
+    pictures[-1].set_xlabel("layer")
+    _name_layers(pictures[-1], [layer.layer for layer in layers])
     drawing.legend(*importance.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return titles
+
+
+def _draw_output(axes: "Axes", layers: Sequence[LayerHealth], dots: dict[str, Any]) -> list[str]:
+    """How far a layer's output is from the nearer parent's, and the parents' from each other; on a scale of logs."""
+    run = [(x, layer.layer, layer.shift) for x, layer in enumerate(layers) if layer.shift]
+    least = FAINT / 10  # nothing is drawn lower: on such a scale there is no nought
+    heights = [min(max(shift.child, least), 100) for _, _, shift in run]
+    parents = [min(max(shift.parents, least), 100) for _, _, shift in run]
+    axes.plot(
+        [x for x, _, _ in run], parents, color=COLOURS["mother"], lw=1.2, ls=(0, (4, 2)), marker="D", ms=4, mfc="none"
+    )
+    axes.scatter([x for x, _, _ in run], heights, gid="output", **dots)
+    axes.set_yscale("log")
+    axes.set_title("output: from the nearer parent's, and the parents' from each other")
+    return [
+        f"layer {name}: {shift.child:.4g} from the nearer parent's, which are {shift.parents:.4g} apart"
+        for _, name, shift in run
+    ]
 
 
 def _health_title(layer: str, child: float, father: float, mother: float, flag: str) -> str:

@@ -6,6 +6,7 @@ Each section begins with what one sees and how sure it is. What isn't there yet 
 from datetime import UTC, datetime
 from functools import partial
 
+from darwinmerge.health.compare import agreement_of
 from darwinmerge.pipeline.tasks import Comparison
 from darwinmerge.report.evolution import dots, draw_fitness, draw_genes
 from darwinmerge.report.facts import NAMES, REFERENCES, Facts
@@ -230,9 +231,10 @@ def health(facts: Facts) -> Html:
     }[found.status]
     text = (
         f"{opening} A layer is flagged where its importance is above {settings.interference:g} times both parents' "
-        f"(Interference) or below {settings.function_loss:g} times both (FunctionLoss), or where it lies further from "
-        f"Father than {settings.displacement:g} times Mother's distance (Displaced). This finds broken merges; it "
-        "doesn't say how good a model is."
+        f"(Interference) or below {settings.function_loss:g} times both (FunctionLoss), where it lies further from "
+        f"Father than {settings.displacement:g} times Mother's distance (Displaced), or where its output lies further "
+        f"from both parents' than {settings.divergence:g} times their distance from each other (Diverged). This finds "
+        "broken merges; it doesn't say how good a model is."
     )
     worst = facts.health.tensors[:WORST]
     listed = table(
@@ -244,6 +246,8 @@ def health(facts: Facts) -> Html:
     alt = f"health {found.status}: {', '.join(found.flagged) or 'no layer is flagged'}"
     caption = (
         "Importance is the size-weighted mean MRI score of a layer's tensors. The distance says where the merge put "
-        "the layer between Father (0) and Mother (1). Flagged layers are marked."
+        "the layer between Father (0) and Mother (1). Outputs are those of each layer on Father's input to it, so that "
+        "damage shows where it is; 1 is what his layer does. Flagged layers are marked."
     )
-    return section("health", title, paragraph(text), figure("layers", alt, caption, partial(draw_health, facts)), told)
+    drawn = figure("layers", alt, caption, partial(draw_health, facts))
+    return section("health", title, paragraph(text), drawn, paragraph(agreement_of(facts.health)), told)
