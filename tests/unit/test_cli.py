@@ -160,6 +160,15 @@ def test_what_run_would_refuse_is_not_written_and_not_valid(tmp_path: Path, outp
         CliRunner().invoke(cli, ["validate", str(tmp_path / "merge.yaml")], catch_exceptions=False)
 
 
+def test_a_parents_own_repository_is_no_place_for_its_child(tmp_path: Path) -> None:
+    places = ("--father", "hf://org/a@v1", "--mother", "hf://org/b", "--store", str(tmp_path / "s"))
+    written(tmp_path, *places, *TASK)
+    text = (tmp_path / "merge.yaml").read_text()
+    (tmp_path / "merge.yaml").write_text(f"{text}\n  output: {{hub: {{repo: org/a}}}}\n")
+    with pytest.raises(BadConfiguration, match=r"spec\.output\.hub: org/a is spec\.parents\.father\.uri's"):
+        CliRunner().invoke(cli, ["validate", str(tmp_path / "merge.yaml")], catch_exceptions=False)
+
+
 def test_a_claim_that_is_mounted_nowhere_is_no_reason_not_to_validate() -> None:
     places = ("--father", "pvc://models/a", "--mother", "hf://org/b", "--output", "pvc://models/c")
     assert CliRunner().invoke(init, ["-", *places, *TASK]).exit_code == 0

@@ -95,10 +95,15 @@ def _checked(ref: Ref, place: Place) -> Iterator[bytes]:
         sha.update(part)
         yield part
     if sha.hexdigest() != ref.sha256:
-        raise BadInput(
-            f"store {place.store.uri}: {ref.key} was changed after it was exported; "
-            "delete its folder and the results export-*, health-*, and run again"
-        )
+        raise damaged(ref, place)
+
+
+def damaged(ref: Ref, place: Place) -> BadInput:
+    """What to say of a file of the child that isn't what was exported."""
+    return BadInput(
+        f"store {place.store.uri}: {ref.key} was changed after it was exported; "
+        "delete its folder and the results export-*, health-*, and run again"
+    )
 
 
 def _parts(store: Store, key: str, size: int, place: Place) -> Iterator[bytes]:
