@@ -335,7 +335,7 @@ def test_a_licence_that_forbids_it_is_respected_before_and_after_unless_told(
     mother = mother_with_card(material, world, "license: cc-by-nc-nd-4.0")
     world.edit("parents", "mother", "uri", value=str(mother))
     x = experiment_of(load(world.manifest), world.folder)
-    says = "spec.output.hub: mother mother is under cc-by-nc-nd-4.0, which forbids sharing .*ignoreLicence: true"
+    says = "spec.output.hub: mother mother is under cc-by-nc-nd-4.0, which forbids sharing.*ignoreLicence: true"
     place = Place(x.where, open_store(x.where.store), threading.Event(), lambda *_: None)
     with pytest.raises(BadConfiguration, match=says):
         resolve(place)

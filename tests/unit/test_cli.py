@@ -115,7 +115,8 @@ def test_comments_are_what_the_types_say_and_nothing_is_said_twice(tmp_path: Pat
     comments = [line.strip().removeprefix("# ") for line in lines if line.strip().startswith("#")]
     assert " ".join(str(Parent.model_fields["uri"].description).split()) in " ".join(comments)
     assert "Also here, each with a default: weight, numFewshot, genKwargs, groupBy, search, verdict." in comments
-    assert len(comments) == len(set(comments))
+    placed = [line for line in lines if line.strip().startswith("#")]  # `base` is a field of `parents` and of each
+    assert len(placed) == len(set(placed))
 
 
 def test_paths_are_seen_from_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

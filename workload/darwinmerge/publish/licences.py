@@ -36,8 +36,8 @@ def require_shareable(place: "Place") -> None:
         folder = folders[who] if who in folders else open_model(uri, Digests(place.store))
         found = ancestor(uri, folder)
         if forbids(found.licence):
+            whose, licence = who.replace("Base", "'s base model"), found.licence.name or found.licence.id
             raise BadConfiguration(
-                f"spec.output.hub: {who} {found.name} is under {found.licence.name or found.licence.id}, which forbids "
-                "sharing what is made from it; leave spec.output.hub out, or, with its owner's leave, set "
-                "spec.output.hub.ignoreLicence: true"
+                f"spec.output.hub: {whose} {found.name} is under {licence}, which forbids sharing what is made from "
+                "it; leave spec.output.hub out, or, with its owner's leave, set spec.output.hub.ignoreLicence: true"
             )
