@@ -226,6 +226,9 @@ BAD: dict[str, Bad] = {
         {"spec.store.uri": "pvc://runs/small"}, "spec.store.uri", "in a cluster the store is s3://"
     ),
     "output in a folder": Bad({"spec.output.uri": "child"}, "spec.output.uri", "the child is published to s3://"),
+    "hub without an organisation": Bad({"spec.output.hub": {"repo": "child"}}, "spec.output.hub.repo", "should match"),
+    "hub without a repository": Bad({"spec.output.hub": {"private": True}}, "spec.output.hub.repo", "Required value"),
+    "a verdict that there isn't": Bad({"spec.output.publishIf": "Better"}, "spec.output.publishIf", '"BeatsBoth"'),
     "task folder of a machine": Bad(
         {"spec.evaluation.taskFolder": "tasks"}, "spec.evaluation.taskFolder", "absolute path in a Pod"
     ),

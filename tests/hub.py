@@ -2,7 +2,7 @@
 
 Two servers, as in reality: the hub, which knows models, revisions and who may read, and the storage that it redirects
 large files to, by URLs whose signature is all that it asks for. That the double speaks the protocol is shown by
-huggingface_hub's own `snapshot_download` (`tests/integration/test_hub.py`).
+huggingface_hub's own `snapshot_download` (`tests/integration/test_hub.py`) and `upload_folder` (`test_upload.py`).
 """
 
 import contextlib
@@ -17,9 +17,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.hub_uploads import LARGE, FrontUploads, StorageUploads
 from tests.proxy import served
 
-LARGE = (".safetensors", ".bin", ".gguf")  # what real models keep in Git LFS
+DATE = "2026-01-01T00:00:00.000Z"
 PAGE = 3  # entries of a listing's page: few, so that every listing has several
 
 
@@ -48,7 +49,14 @@ class Whole:
     """Take no notice of the range."""
 
 
-Fault = Say | Cut | Lie | Whole
+@dataclass(frozen=True)
+class Drop:
+    """Hang up, without an answer, after so many bytes of the request's body."""
+
+    after: int
+
+
+Fault = Say | Cut | Lie | Whole | Drop
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Asked:
     stop: int | None
     sent: int  # bytes of the body that went out
     token: str
+    got: int = 0  # bytes of the body that came in
 
 
 @dataclass
@@ -69,6 +78,7 @@ class Model:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     gated: bool = False  # its files are for the token's account only; its listing is for all
+    private: bool = False  # all of it is
 
 
 @dataclass
@@ -82,6 +92,9 @@ class Hub:
     asked: list[Asked] = field(default_factory=list)
     faults: list[tuple[re.Pattern[str], Fault, int]] = field(default_factory=list)
     signatures: set[str] = field(default_factory=set)
+    objects: dict[str, bytes] = field(default_factory=dict)  # uploaded, by SHA-256
+    parts: dict[str, dict[int, bytes]] = field(default_factory=dict)  # of objects that are on their way
+    part: int = 0  # bytes of a part of an upload; 0: whole
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def push(self, name: str, files: Mapping[str, bytes] | Path, branch: str = "main") -> str:
@@ -135,11 +148,15 @@ def hub() -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        hub = found
+        fault: Fault | None = None
+        got = 0
 
         def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"", ranged: bool = False) -> None:
             """Answer, or what a fault makes of it; a ranged answer is the part that was asked for."""
             line = f"{self.command} {unquote(urlsplit(self.path).path)}"
-            fault, asked = found.next(line), re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            fault, self.fault = self.fault or found.next(line), None
+            asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             if isinstance(fault, Say):
                 status, headers, body, ranged = fault.status, fault.headers, b"", False
             start, stop = (int(asked[1]), int(asked[2] or -2) + 1) if asked else (0, None)
@@ -157,7 +174,8 @@ def hub() -> Iterator[Hub]:
             self.end_headers()
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             with found.lock:
-                found.asked.append(Asked(line, start, stop, len(sent), token))
+                found.asked.append(Asked(line, start, stop, len(sent), token, self.got))
+            self.got = 0
             with contextlib.suppress(OSError):  # who has read enough hangs up
                 self.wfile.write(sent)
             self.close_connection = len(sent) < len(body) and self.command != "HEAD"
@@ -168,20 +186,23 @@ def hub() -> Iterator[Hub]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the test's own messages are enough."""
 
-    class Front(Handler):
+    class Front(Handler, FrontUploads):
         def do_GET(self) -> None:
             path, asked = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
-            api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path)
+            api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|commits)/([^/]+))?", path)
             file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
             matched = api or file
             model = found.models.get(matched[1]) if matched else None
             may = self.headers.get("Authorization") == f"Bearer {found.token}"
-            if matched is None or model is None:
+            if matched is None or model is None or (model.private and not may):
                 return self.fail(401 if not may else 404, "RepoNotFound", "Repository not found")
             revision = unquote((api[3] if api else matched[2]) or "main")
             commit = revision if revision in model.commits else model.branches.get(revision, "")
             if not commit:
                 return self.fail(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            if api and api[2] == "commits":
+                log = [{"id": oid, "title": "", "message": "", "date": DATE, "authors": []} for oid in model.commits]
+                return self.tell(log[::-1])
             if api and api[2] == "tree":
                 return self.tree(path, model.commits[commit], int(asked.get("cursor", ["0"])[0]))
             if api:
@@ -213,7 +234,7 @@ def hub() -> Iterator[Hub]:
                 place = f"{found.storage}/storage/{sha}?Signature={found.sign()}"
                 self.answer(302, {**told, "Location": place}, f"Found. Redirecting to {place}".encode())
 
-    class Storage(Handler):
+    class Storage(Handler, StorageUploads):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             if self.headers.get("Authorization"):

@@ -9,6 +9,7 @@ from darwinmerge.pipeline.progress import progress_of
 from darwinmerge.pipeline.tasks import (
     Done,
     ExportSummary,
+    PublishSummary,
     Rejected,
     ReportSummary,
     Result,
@@ -66,7 +67,7 @@ def known(x: Experiment, results: Mapping[TaskId, Result], seen: Walk, finished:
         best=best,
         recent=_recent(results),
         verdict=verdict,
-        child=_child(x, seen.export, bool(seen.published)) if seen.export else None,
+        child=_child(x, seen.export, seen.published) if seen.export else None,
         report=f"{store}/{layout.REPORT}" if drawn else "",
         summary=f"{store}/{layout.SUMMARY}" if outcome else "",
     )
@@ -115,10 +116,11 @@ def _recent(results: Mapping[str, Result]) -> tuple[RecentCandidate, ...]:
     )
 
 
-def _child(x: Experiment, export: ExportSummary, published: bool) -> Child:
+def _child(x: Experiment, export: ExportSummary, published: PublishSummary | None) -> Child:
     store = f"{x.where.store.rstrip('/')}/{layout.child(export.recipe)}"
-    place = x.where.output if published and x.where.output else store
-    return Child(uri=place.rstrip("/"), recipe=export.recipe, weights=export.weights)
+    place = x.where.output if published and not published.withheld and x.where.output else store
+    hub = published.hub if published else ""
+    return Child(uri=place.rstrip("/"), hub=hub, recipe=export.recipe, weights=export.weights)
 
 
 def _verdict(found: VerdictSummary) -> Verdict:

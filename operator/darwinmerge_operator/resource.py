@@ -125,6 +125,9 @@ class Output(manifest.Output):
     uri: OutputUri = ""
     """Where the child is published, once its health check has passed: `s3://bucket/prefix`. Default: it stays in the
     store."""
+    hub: manifest.Hub | None = None
+    """A model hub to which the child is uploaded too, the one that HF_ENDPOINT names; the token is HF_TOKEN, by
+    `cluster.template.env` or in the Secret of `cluster.store`. The commit stands in the status."""
 
 
 class StorePlace(manifest.StorePlace):

@@ -220,6 +220,8 @@ class Child(Frozen):
 
     uri: Annotated[str, Field(max_length=1200)]
     """Where its folder is."""
+    hub: Annotated[str, Field(max_length=500)] = ""
+    """Where it is on a model hub, at its commit: `hf://org/name@commit`. Empty: it isn't uploaded."""
     recipe: Words
     """Digest of the recipe that makes these weights from these parents."""
     weights: Words

@@ -23,7 +23,8 @@ Examples:
   kubectl darwin diff my-merge team-b/my-merge      NAMESPACE/NAME: of another namespace
   kubectl darwin diff my-merge other -o json | jq .spec
 """
-PLACES = ("spec.store", "spec.output.uri", "spec.cluster")  # where, and how fast: no reason for another result
+OUTPUT = ("spec.output.uri", "spec.output.hub", "spec.output.publishIf")
+PLACES = ("spec.store", *OUTPUT, "spec.cluster")  # where, and how fast: no reason for another result
 Pairs = dict[str, tuple[Any, Any]]
 
 

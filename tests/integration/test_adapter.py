@@ -19,7 +19,9 @@ from darwinmerge.checkpoint.folder import SINGLE, ModelFolder
 from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.experiment.experiment import Bindings
+from darwinmerge.experiment.manifest import Hub as Repository
 from darwinmerge.pipeline.place import Place
+from darwinmerge.publish.licences import require_shareable
 from darwinmerge.store import open_store
 from tests.build import normal, tensor, write_model
 from tests.hub import Hub
@@ -337,6 +339,19 @@ def test_an_adapter_is_no_base_of_two_parents(base: Path, tmp_path: Path) -> Non
     here = open_model(str(write_adapter(tmp_path / "a", FITTING)), base=str(base))
     with pytest.raises(BadInput, match=rf"base .*: an adapter on {base}; a base is a whole model: name what both"):
         require_base(here, open_model(str(base)), here)
+
+
+def test_the_licence_of_the_model_that_an_adapter_is_on_counts(base: Path, tmp_path: Path) -> None:
+    vast = Path(shutil.copytree(base, tmp_path / "vast"))
+    (vast / "README.md").write_text("---\nlicense: cc-by-nd-4.0\n---\n")
+    mine = write_adapter(tmp_path / "a", FITTING)
+    (mine / "README.md").write_text("---\nlicense: mit\n---\n")
+    where = Bindings(
+        father=str(base), mother=str(mine), mother_base=str(vast), store=str(tmp_path), hub=Repository(repo="org/child")
+    )
+    place = Place(where, open_store(str(tmp_path / "store")), threading.Event(), lambda *_: None)
+    with pytest.raises(BadConfiguration, match=r"mother's base model vast is under cc-by-nd-4\.0, which forbids"):
+        require_shareable(place)
 
 
 def test_an_adapter_without_safetensors_is_refused(base: Path, tmp_path: Path) -> None:

@@ -107,6 +107,11 @@ def output(s3: S3, world: World, undisturbed: World, tmp_path: Path, monkeypatch
     prefix = f"models/{tmp_path.name}"
     copied(undisturbed, world).edit("output", value={"uri": f"s3://{BUCKET}/{prefix}"})
     x = experiment_of(load(world.manifest), world.folder)
+    return Output(s3.client(), x, prefix, *children_of(x))
+
+
+def children_of(x: Experiment) -> tuple[PublishInputs, PublishInputs]:
+    """The publication that a finished run has yet to do, and one of another child of it, which is exported first."""
     store = open_store(x.where.store)
     seen = walk(x, held(x, store)[0])
     (task,) = seen.ready
@@ -121,8 +126,7 @@ def output(s3: S3, world: World, undisturbed: World, tmp_path: Path, monkeypatch
         max_shard_size="600KB",  # so that it has files that the winner has not
     )
     made, _ = export(asked, x.spec.seed, Place(x.where, store, threading.Event(), lambda *_: None))
-    other = task.inputs.model_copy(update={"recipe": made.recipe, "weights": made.weights})
-    return Output(s3.client(), x, prefix, task.inputs, other)
+    return task.inputs, task.inputs.model_copy(update={"recipe": made.recipe, "weights": made.weights})
 
 
 @contextmanager

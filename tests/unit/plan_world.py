@@ -116,6 +116,7 @@ class World:
     dooms: frozenset[Part] = frozenset()  # all tasks of these parts are rejected
     foreign: frozenset[int] = frozenset()  # generations that somebody else recorded, with genomes of his own
     health: Literal["Pass", "Flagged", "Fail"] = "Pass"
+    label: Label | None = None  # of every verdict; None: by the child
     answered: dict[TaskId, Result] = field(default_factory=dict, compare=False, repr=False)
 
     def answer(self, task: Task) -> Result:
@@ -203,7 +204,8 @@ class World:
             case VerdictInputs() as inputs:
                 return self._verdict(inputs)
             case PublishInputs() as inputs:
-                return PublishSummary(recipe=inputs.recipe, files=10)
+                hub = f"{inputs.hub.partition('@')[0]}@{'1' * 40}" if inputs.hub else ""
+                return PublishSummary(recipe=inputs.recipe, files=10, hub=hub, withheld=inputs.withheld)
 
     def _score(self, inputs: ScoreInputs) -> ScoreSummary:
         model = inputs.model
@@ -232,7 +234,7 @@ class World:
             return Comparison(difference=difference, low=low, high=high, p=0.0123456789012, result="NotDifferent")
 
         return VerdictSummary(
-            label=LABELS[int(share_of("label", inputs.child) * 4.999)],
+            label=self.label or LABELS[int(share_of("label", inputs.child) * 4.999)],
             n=self.verdict,
             alpha=inputs.alpha,
             looks=1,  # which the store knows, and no plan

@@ -16,6 +16,7 @@ from darwinmerge.merge.recipe import Mixing, Pins, child_recipe
 from darwinmerge.pipeline.plan import Generation, Walk
 from darwinmerge.pipeline.tasks import HealthSummary, PublishInputs, ScoreSummary, Terms, VerdictSummary
 from darwinmerge.publish.card import Findings, card
+from darwinmerge.publish.licences import forbids
 from darwinmerge.publish.lineage import Ancestor, Licence, ancestor
 from darwinmerge.publish.record import Record
 from darwinmerge.search.genome import Genome
@@ -162,6 +163,38 @@ def test_a_base_is_named_where_the_parents_are() -> None:
     assert "Ties with a base, lambda 0.5, MRI weight 0.7, mask seed 0, density 0.8, of Father's task vector 1." in text
     assert "--base BASE" in text
     assert "| base |" not in card(plain) and "--base" not in card(plain)
+
+
+@pytest.mark.parametrize(
+    ("hub", "python", "shell"),
+    [
+        ("", '"CHILD"', "CHILD"),
+        ("hf://org/child@main", '"org/child"', "org/child"),
+        ("hf://org/child@v1", '"org/child", revision="v1"', "org/child --revision v1"),
+    ],
+)
+def test_a_card_on_a_hub_says_how_the_child_is_called_there(hub: str, python: str, shell: str) -> None:
+    plain = findings()
+    text = card(replace(plain, inputs=plain.inputs.model_copy(update={"hub": hub})))
+    assert f"AutoTokenizer.from_pretrained({python})" in text
+    assert f"vllm serve {shell}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbidden"),
+    [
+        (Licence(id="cc-by-nd-4.0"), True),
+        (Licence(id="cc-by-nc-nd-3.0"), True),
+        (Licence(id="other", name="My No-Derivatives Licence"), True),
+        (Licence(id="cc-by-nc-sa-4.0"), False),
+        (Licence(id="apache-2.0"), False),
+        (Licence(id="llama3.1"), False),
+        (Licence(id="other", name="tongyi-qianwen-brand"), False),
+        (Licence(), False),
+    ],
+)
+def test_licences_that_forbid_to_share_what_is_made_from_a_model(licence: Licence, forbidden: bool) -> None:
+    assert forbids(licence) == forbidden
 
 
 def test_the_hub_reads_parents_and_licence() -> None:

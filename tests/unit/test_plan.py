@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darwinmerge.canonical import canonical, digest
-from darwinmerge.experiment.experiment import Bindings, Experiment, Limits
+from darwinmerge.experiment.experiment import Bindings, Experiment, Limits, science_of
 from darwinmerge.experiment.manifest import MAX_CANDIDATES
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline import plan as plan_module
@@ -25,6 +25,7 @@ from darwinmerge.pipeline.tasks import (
     Done,
     HealthSummary,
     MriInputs,
+    PublishInputs,
     Rejected,
     ResolveInputs,
     RowCounts,
@@ -36,12 +37,15 @@ from darwinmerge.pipeline.tasks import (
     Task,
     TaskId,
 )
+from darwinmerge.report.state import child_place
 from darwinmerge.search.genome import GENES, Genome
 from darwinmerge.search.phase2 import Scores, propose
+from darwinmerge.store import layout
 from tests.unit.plan_world import (
     ANY_WORLDS,
     DOOM,
     EVERY_PART,
+    LABELS,
     SEEDS,
     SOME_FOREIGN,
     WORKERS,
@@ -605,6 +609,41 @@ def test_a_child_that_fails_its_health_check_is_not_published(x: Experiment, wor
     assert sick.outcome == well.outcome
     assert sick.walk.verdict
     assert sick.outcome == Outcome(kind="Complete", reason=sick.walk.verdict.label)
+
+
+@pytest.mark.parametrize(
+    ("publish_if", "leaves"),
+    [
+        ("Always", ["ChildBeatsBoth", "BeatsFather", "BeatsMother", "NoSignificantDifference", "Worse"]),
+        ("NotWorse", ["ChildBeatsBoth", "BeatsFather", "BeatsMother", "NoSignificantDifference"]),
+        ("BeatsBoth", ["ChildBeatsBoth"]),
+    ],
+)
+def test_a_child_leaves_the_store_with_the_verdicts_that_the_manifest_asks_for(
+    publish_if: str, leaves: list[str]
+) -> None:
+    x = with_settings(experiment(output="/child"), output={"hub": {"repo": "org/child"}, "publishIf": publish_if})
+    x = x.model_copy(update={"where": x.where.model_copy(update={"hub": x.spec.output.hub})})
+    for label in LABELS:
+        found = run(x, World(label=label))
+        (task,) = found.asked_for("publish")
+        assert isinstance(task.inputs, PublishInputs)
+        assert found.walk.published
+        assert bool(task.inputs.destination) == bool(task.inputs.hub) == (label in leaves)
+        assert found.walk.published.withheld == (label not in leaves)
+        assert found.outcome == Outcome(kind="Complete", reason=label)
+        assert child_place(x, found.walk, "/store") == ("/child" if label in leaves else inside(found))
+
+
+def inside(found: Run) -> str:
+    assert found.walk.export
+    return f"/store/{layout.child(found.walk.export.recipe)}".rstrip("/")
+
+
+def test_where_the_child_goes_moves_nothing_that_is_computed() -> None:
+    plain = experiment()
+    there = with_settings(plain, output={"hub": {"repo": "org/child"}, "publishIf": "Always"})
+    assert science_of(there.spec) == science_of(plain.spec)
 
 
 # Sizes.

@@ -1,4 +1,4 @@
-"""What every read from a model hub shares: URIs, metadata, ranged reads that outlive a cut connection, and the errors.
+"""What all traffic with a model hub shares: URIs, calls of its API, ranged reads that outlive a cut connection, errors.
 
 Endpoint, token and proxies are found as `huggingface_hub` finds them (HF_ENDPOINT, HF_TOKEN or `hf auth login`,
 HTTPS_PROXY), and its session sends the requests, since an engine with settings of its own would be the one program of
@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from darwinmerge import __version__
@@ -33,9 +33,10 @@ _URI = re.compile(r"hf://([A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LIMIT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")  # in a `RateLimit` header: nothing left for t seconds
 _TOKEN = (
-    "set HF_TOKEN to a token that may read it (in a cluster: by a secretKeyRef in spec.cluster.template.env, or as a "
+    "set HF_TOKEN to a token that may {} it (in a cluster: by a secretKeyRef in spec.cluster.template.env, or as a "
     "key of the Secret that spec.cluster.store.credentialsSecret names)"
 )
+May = Literal["read", "write"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def pinned(uri: str) -> Revision:
     asked = parse(uri)
     if asked.pinned:
         return asked
-    info = _metadata(str(asked), lambda api: api.model_info(asked.model, revision=asked.revision, timeout=TIMEOUT))
+    info = answer(str(asked), lambda api: api.model_info(asked.model, revision=asked.revision, timeout=TIMEOUT))
     if not _COMMIT.fullmatch(str(info.sha)):
         raise BadInput(f"{asked}: the hub names no commit for it; give one: hf://{asked.model}@commit")
     return Revision(asked.model, str(info.sha))
@@ -102,7 +103,7 @@ def listed(at: Revision) -> dict[str, Entry]:
     Raises:
         DarwinError: see `named`.
     """
-    found = _metadata(str(at), lambda api: list(api.list_repo_tree(at.model, revision=at.revision)), PAGED_ATTEMPTS)
+    found = answer(str(at), lambda api: list(api.list_repo_tree(at.model, revision=at.revision)), PAGED_ATTEMPTS)
     return {
         file.path: Entry(file.size, file.blob_id, file.lfs.sha256 if file.lfs else "")
         for file in found
@@ -189,31 +190,36 @@ class _Refusal(Exception):
         self.response, self.stale = response, stale
 
 
-def _metadata(place: str, ask: Callable[[Any], T], attempts: int = ATTEMPTS) -> T:
-    """What the hub's API answers; asked again while the trouble is one that passes."""
+def answer(place: str, ask: Callable[[Any], T], attempts: int = ATTEMPTS, may: May = "read") -> T:
+    """What the hub's API, huggingface_hub's `HfApi`, answers; asked again while the trouble is one that passes.
+
+    Raises:
+        DarwinError: see `named`.
+    """
     try:
         from huggingface_hub import HfApi
     except ImportError:
         raise BadConfiguration(
             "hf:// needs huggingface_hub, which isn't installed: pip install 'darwinmerge[hub]'"
         ) from None
-    _headers()  # what is wrong with the token is said before anything is sent
+    if "authorization" not in _headers() and may == "write":  # what is wrong with a token is said before all else
+        raise BadConfiguration(f"{place}: nobody uploads without a token; {_TOKEN.format(may)}")
     failed = 0
     while True:
         try:
             return ask(HfApi(endpoint=_endpoint(), library_name="darwinmerge", library_version=__version__))
         except Exception as error:
             failed += 1
-            _wait(error, place, failed, attempts)
+            _wait(error, place, failed, attempts, may)
 
 
-def _wait(error: Exception, place: str, failed: int, attempts: int = ATTEMPTS) -> None:
+def _wait(error: Exception, place: str, failed: int, attempts: int = ATTEMPTS, may: May = "read") -> None:
     """Wait before what failed so many times is tried again.
 
     Raises:
         DarwinError: it needn't be tried again; see `named`.
     """
-    found = named(error, place)
+    found = named(error, place, may)
     if not isinstance(found, StoreUnreachable) or failed >= attempts:
         raise found from None
     asked = _asked_wait(getattr(error, "response", None))
@@ -232,7 +238,7 @@ def _asked_wait(response: Any) -> float | None:
     return float(limit[1]) if limit and response.status_code == 429 else None
 
 
-def named(error: Exception, place: str) -> DarwinError:
+def named(error: BaseException, place: str, may: May = "read") -> DarwinError:
     """What to say of an error of the hub, or on the way to it, about a model or a file.
 
     `BadConfiguration` and `BadInput` where only a person can mend it, `StoreUnreachable` for what passes. The text of
@@ -241,9 +247,13 @@ def named(error: Exception, place: str) -> DarwinError:
     import httpx2
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
+    if isinstance(error, DarwinError):
+        return error
+    if isinstance(error, RuntimeError) and error.__cause__:  # in which huggingface_hub wraps the errors of an upload
+        return named(error.__cause__, place, may)
     response = getattr(error, "response", None)
     if response is not None:
-        return _answered(response, place)
+        return _refused(response, place) if may == "write" else _answered(response, place)
     if isinstance(error, OfflineModeIsEnabled):
         remedy = "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or give a folder of this machine"
         return BadConfiguration(f"{place}: the hub is switched off by the environment; {remedy}")
@@ -258,23 +268,36 @@ def named(error: Exception, place: str) -> DarwinError:
 
 def _answered(response: Any, place: str) -> DarwinError:
     """What to say of an answer with an error."""
-    status, code = response.status_code, response.headers.get("X-Error-Code", "")
+    status, code, token = response.status_code, response.headers.get("X-Error-Code", ""), _TOKEN.format("read")
     model = place.removeprefix("hf://").partition("@")[0]
     if code == "GatedRepo":
         page = f"accept its terms at {_endpoint()}/{model}"
-        return BadConfiguration(f"{place}: {model} is gated, and you may not read it ({status}); {page}, and {_TOKEN}")
+        return BadConfiguration(f"{place}: {model} is gated, and you may not read it ({status}); {page}, and {token}")
     if code == "RevisionNotFound":
         return BadInput(f"{place}: {model} has no such revision; give a branch, a tag or a whole commit")
     if code == "EntryNotFound":
         return BadInput(f"{place}: {model} has no such file at this revision")
     if status == 404:
-        return BadInput(f"{place}: the hub has no such model ({_endpoint()}); correct its name, or {_TOKEN}")
+        return BadInput(f"{place}: the hub has no such model ({_endpoint()}); correct its name, or {token}")
     if status in (401, 403):
         who = "with this token" if "authorization" in _headers() else "to those without a token"
-        return BadConfiguration(f"{place}: the hub shows no such model {who} ({status}); correct its name, or {_TOKEN}")
+        return BadConfiguration(f"{place}: the hub shows no such model {who} ({status}); correct its name, or {token}")
     if status in AGAIN:
         return StoreUnreachable(f"{place}: the hub answers {status}")
     return BadInput(f"{place}: the hub answers {status}{f' ({code})' if code else ''}; look at {_endpoint()}/{model}")
+
+
+def _refused(response: Any, place: str) -> DarwinError:
+    """What to say of an answer with an error to an upload."""
+    status, says = response.status_code, response.headers.get("X-Error-Message", "")[:200]
+    if status == 412:
+        return StoreUnreachable(f"{place}: somebody else committed at the same time; run again")
+    if status in AGAIN or _origin(str(response.request.url)) != _origin(_endpoint()):  # signatures expire
+        return StoreUnreachable(f"{place}: the hub, or its storage, answers {status} to an upload")
+    said = f"({status}{': ' if says else ''}{says})"
+    if status in (401, 403):
+        return BadConfiguration(f"{place}: the hub takes no upload with this token {said}; {_TOKEN.format('write')}")
+    return BadInput(f"{place}: the hub refuses the upload {said}; look at {_endpoint()}")
 
 
 def _session() -> Any:

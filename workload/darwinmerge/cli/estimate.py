@@ -11,6 +11,8 @@ from darwinmerge.experiment.experiment import SIDES, Experiment, evaluation_ques
 from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import RowCounts
+from darwinmerge.publish.licences import forbids
+from darwinmerge.publish.lineage import ancestor
 
 CHANGED = 0.25  # share of questions that a child answers otherwise than its parent; what `detectable` assumes
 POWERS = (0.8, 0.9)
@@ -45,6 +47,8 @@ class Estimate(Frozen):
     """Verdict rows with which that difference would be seen with 80 and with 90 % power."""
     rows: tuple[RowCounts, ...]
     """Rows of each task, where the benchmark was looked at."""
+    published: str
+    """Where the child goes besides the store, and with which verdict; empty: nowhere."""
     warnings: tuple[str, ...]
 
 
@@ -75,6 +79,8 @@ def estimate(experiment: Experiment, rows: tuple[RowCounts, ...] = ()) -> Estima
     father, mother = (_parent(*experiment.where.parent(who)) for who in SIDES)
     if father.tensors and mother.tensors and father.tensors != mother.tensors:
         warnings.append(f"father has {father.tensors} tensors, mother {mother.tensors}; see spec.merge.oneSided")
+    if experiment.where.hub:
+        warnings += _of_licences(experiment)
     return Estimate(
         name=experiment.name,
         father=father,
@@ -87,6 +93,7 @@ def estimate(experiment: Experiment, rows: tuple[RowCounts, ...] = ()) -> Estima
         min_difference=smallest,
         needed_rows=(needed[0], needed[1]) if needed else None,
         rows=rows,
+        published=_published(experiment),
         warnings=tuple(warnings),
     )
 
@@ -141,6 +148,39 @@ def _of_folder(experiment: Experiment) -> list[str]:
                 f"task {config['task']}: it has one split, {config['test_split']}, which search and verdict divide; "
                 "scores are not comparable with published ones, and a verdict on a split of its own says more"
             )
+    return found
+
+
+IF = {"Always": "", "NotWorse": ", unless the verdict is Worse", "BeatsBoth": ", if the child beats both parents"}
+
+
+def _published(experiment: Experiment) -> str:
+    """Where the child goes, and when."""
+    where = experiment.where
+    made = "private" if where.hub and where.hub.private else "public"
+    places = [where.output] if where.output else []
+    places += [f"{where.hub.uri} ({made} where it is created)"] if where.hub else []
+    return " and ".join(places) + IF[experiment.spec.output.publish_if] if places else ""
+
+
+def _of_licences(experiment: Experiment) -> list[str]:
+    """What the model cards of parents and base on this machine tell of their licences, for a child to be uploaded."""
+    found = []
+    for who in experiment.where.models:
+        uri, base = experiment.where.parent(who)
+        try:
+            for place in filter(None, (uri, base)):
+                local_path(place)
+            licence = ancestor(uri, open_model(uri, base=base, settle=_unasked)).licence
+        except (BadConfiguration, BadInput):
+            continue  # not at hand: the run looks, before it computes anything
+        if forbids(licence):
+            found.append(
+                f"{who}'s licence, {licence.name or licence.id}, forbids sharing what is made from it: the run will "
+                "refuse to upload the child (spec.output.hub.ignoreLicence)"
+            )
+        elif not licence.id:
+            found.append(f"{who} tells no licence: whether its child may be uploaded is for you to find out")
     return found
 
 

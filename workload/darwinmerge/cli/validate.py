@@ -86,6 +86,8 @@ def text(what: str, found: Estimate) -> str:
         f"  questions   {questions}",
         f"  verdict     {'sees ' if found.detectable is not None else ''}{sees}",
     ]
+    if found.published:
+        lines.append(f"  published   {found.published}")
     if found.needed_rows:
         likely, surely = found.needed_rows
         lines.append(

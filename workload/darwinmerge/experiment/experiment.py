@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from darwinmerge.canonical import canonical
-from darwinmerge.experiment.manifest import Evaluation, Manifest, Spec
+from darwinmerge.experiment.manifest import Evaluation, Hub, Manifest, Spec
 from darwinmerge.experiment.types import Count, Frozen
 
 Side = Literal["father", "mother"]
@@ -27,6 +27,7 @@ class Bindings(Frozen):
     father_base: str = ""  # of a parent that is an adapter: the model that it is on; empty: the one that it names
     mother_base: str = ""
     output: str = ""  # empty: the child stays in the store
+    hub: Hub | None = None  # where it is uploaded too
     task_folder: str = ""
     device: str = "cpu"
 
@@ -69,6 +70,7 @@ def experiment_of(manifest: Manifest, folder: Path, device: str = "cpu") -> Expe
         father_base=_absolute(spec.parents.father.base, folder) if spec.parents.father.base else "",
         mother_base=_absolute(spec.parents.mother.base, folder) if spec.parents.mother.base else "",
         output=_absolute(spec.output.uri, folder) if spec.output.uri else "",
+        hub=spec.output.hub,
         task_folder=_absolute(spec.evaluation.task_folder, folder) if spec.evaluation.task_folder else "",
         device=device,
     )
@@ -84,7 +86,8 @@ def science_of(spec: Spec) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(canonical(spec))  # defaults left out: a newer version's settings change nothing
     for place in ("parents", "store", "cluster"):
         data.pop(place, None)
-    apart = {"evolution": ["steps"], "evaluation": ["taskFolder", "minDifference"], "output": ["uri"]}
+    apart = {"evolution": ["steps"], "evaluation": ["taskFolder", "minDifference"]}
+    apart["output"] = ["uri", "hub", "publishIf"]
     for section, field in ((section, field) for section, fields in apart.items() for field in fields):
         data.get(section, {}).pop(field, None)
     return {section: settings for section, settings in data.items() if settings != {}}

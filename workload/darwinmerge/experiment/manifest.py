@@ -62,6 +62,8 @@ TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
 ARGUMENTS = r"^([A-Za-z_][A-Za-z0-9_]*=[^,=]+(,[A-Za-z_][A-Za-z0-9_]*=[^,=]+)*)?$"  # lm-eval's way to write arguments
 Arguments = Annotated[str, Field(pattern=ARGUMENTS, max_length=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
+REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 
 
 class Whole(Frozen):
@@ -435,11 +437,37 @@ class Health(Frozen):
     """A layer whose importance is below this multiple of the lesser parent's is flagged FunctionLoss."""
 
 
+class Hub(Frozen):
+    """A repository on the model hub of `HF_ENDPOINT`; the token is `HF_TOKEN` of the environment, and no field."""
+
+    repo: Annotated[str, Field(pattern=REPOSITORY, max_length=200)]
+    """`org/name`. It is created where it isn't there. Nothing but an earlier child of this experiment is ever replaced
+    in it."""
+    private: bool = True
+    """Whether it is created private; one that is there stays as it is."""
+    revision: Annotated[str, Field(pattern=BRANCH, max_length=200)] = "main"
+    """The branch to which the child is committed, created where it isn't there."""
+    ignore_licence: bool = False
+    """Upload although a parent's licence, as its model card tells it, forbids sharing what is made from it. By default
+    that is refused when the run begins, and again before the upload."""
+
+    @property
+    def uri(self) -> str:
+        """The branch, as a URI."""
+        return f"hf://{self.repo}@{self.revision}"
+
+
 class Output(Frozen):
     """The child."""
 
     uri: Uri | Literal[""] = ""
     """Where the child is published, once its health check has passed; default: it stays in the store."""
+    hub: Hub | None = None
+    """A model hub to which the child is uploaded too. The commit stands in the summary, the report and the status."""
+    publish_if: Literal["Always", "NotWorse", "BeatsBoth"] = "NotWorse"
+    """With which verdict the child leaves the store for `uri` and `hub`. NotWorse: with any but Worse, so not if it was
+    found worse than one of its parents. BeatsBoth: only if it was found better than both. Always: with any. In the
+    store it stays in any case; one that fails its health check is never published."""
     max_shard_size: Size = "5GB"
     """Greatest size of one safetensors file of the child."""
 

@@ -3,8 +3,10 @@
 from pathlib import PurePath
 
 from darwinmerge import hub
+from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.publish.branch import look
 from darwinmerge.publish.place import require_free, standing
 from darwinmerge.s3 import parse
 from darwinmerge.uri import file_path
@@ -16,11 +18,11 @@ READ = (*REACHED, "hf")  # places of parents
 def require_places(experiment: Experiment) -> None:
     """Refuse places that this version can't reach, and an output that would overwrite what it is made from, or others'.
 
-    Looks at the output, be it in S3: for whoever does the work, not for who only orders it.
+    Looks at the output, be it in S3 or on a hub: for whoever does the work, not for who only orders it.
 
     Raises:
-        BadConfiguration: naming every such place, or a parent that no hub can have.
-        StoreUnreachable: the output is in S3, which doesn't answer.
+        BadConfiguration: naming every such place, a parent that no hub can have, or a hub's token that is lacking.
+        StoreUnreachable: the output is in S3 or on a hub, which doesn't answer.
     """
     where = experiment.where
     bad = []
@@ -37,15 +39,17 @@ def require_places(experiment: Experiment) -> None:
     require_apart(experiment)
     if where.output:
         require_free(standing(where.output), experiment.name, where.store)
+    if where.hub:
+        require_free(look(where.hub).standing, experiment.name, digest(where.store))
 
 
 def require_apart(experiment: Experiment) -> None:
-    """Refuse an output that overlaps a parent or the store; looks at nothing but the experiment.
+    """Refuse an output that overlaps a parent, the base or the store; looks at nothing but the experiment.
 
     Raises:
         BadConfiguration: naming the two, or a place that S3 can't have.
     """
-    sources, uri = _sources(experiment), experiment.where.output
+    sources, uri, on_hub = _sources(experiment), experiment.where.output, experiment.where.hub
     paths = {field: _path(source) for field, source in sources.items()}
     output = _path(uri) if uri else None
     for field, path in paths.items():
@@ -53,6 +57,12 @@ def require_apart(experiment: Experiment) -> None:
             raise BadConfiguration(
                 f"spec.output.uri: {uri} overlaps {field}, {sources[field]}; choose a place of its own"
             )
+        if on_hub and sources[field].startswith("hf://") and hub.parse(sources[field]).model == on_hub.repo:
+            raise BadConfiguration(
+                f"spec.output.hub: {on_hub.repo} is {field}'s, {sources[field]}; choose a repository of its own"
+            )
+    if on_hub:
+        hub.parse(on_hub.uri)
 
 
 def _sources(experiment: Experiment) -> dict[str, str]:

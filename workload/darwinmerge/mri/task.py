@@ -6,14 +6,16 @@ from darwinmerge.merge.recipe import Pins
 from darwinmerge.mri.table import diagnose, names_of, require_finite, spread, table_digest, to_parquet
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import MriInputs, MriSummary, ResolveSummary
+from darwinmerge.publish.licences import require_shareable
 from darwinmerge.store import Ref, layout
 
 WARNINGS, WARNING = 8, 200  # how many are kept, and of how many letters: a summary is small
 
 
 def resolve(place: Place) -> tuple[ResolveSummary, tuple[Ref, ...]]:
-    """Check that the parents and the base belong together, and pin them by the SHA-256 of their files."""
+    """Check that parents and base belong together and may be merged, and pin them by the SHA-256 of their files."""
     father, mother = place.parents()
+    require_shareable(place)
     warnings = require_compatible(father, mother)
     base = place.base()
     if base:

@@ -142,6 +142,8 @@ def _gone(result: Result, output: str) -> bool:
     """Whether a result says that a child was published which no longer stands there."""
     if not output or not isinstance(result, Done) or not isinstance(result.summary, PublishSummary):
         return False
+    if result.summary.withheld:
+        return False
     return standing(output).whole != result.summary.recipe
 
 

@@ -51,6 +51,7 @@ from darwinmerge.pipeline.tasks import (
     VerdictSummary,
     mixing_of,
     terms_of,
+    withheld,
 )
 from darwinmerge.search.genome import Genome
 from darwinmerge.search.phase2 import Scores, propose
@@ -310,6 +311,8 @@ class _Walker:
         if not (seen.export and seen.health and seen.verdict):
             raise _End
         if seen.health.status != "Fail":
+            output, hub = self.x.where.output, self.x.where.hub
+            stays = bool(output or hub) and withheld(spec, seen.verdict.label)
             seen.published = self.need(
                 PublishInputs(
                     title=self.x.name,
@@ -323,7 +326,9 @@ class _Walker:
                     candidates=sum(len(generation.results) for generation in seen.generations),
                     finalists=len(seen.finalists),
                     tied=seen.tied,
-                    destination=digest(self.x.where.output) if self.x.where.output else "",
+                    destination=digest(output) if output and not stays else "",
+                    hub=hub.uri if hub and not stays else "",
+                    withheld=stays,
                 ),
                 PublishSummary,
             )

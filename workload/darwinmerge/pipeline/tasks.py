@@ -312,6 +312,8 @@ class PublishSummary(Frozen):
     stage: Literal["publish"] = "publish"
     recipe: str  # of the child that stands there
     files: int
+    hub: str = ""  # hf://org/name@commit; empty: it isn't uploaded
+    withheld: bool = False  # it stays in the store, though the manifest names a place: `publishIf` asks for more
 
 
 class PublishInputs(Frozen):
@@ -330,6 +332,8 @@ class PublishInputs(Frozen):
     finalists: int  # of them, asked fresh rows too; 0: the best on search rows was chosen at once
     tied: int = 0  # others with the winner's own score, on all rows that it was chosen on
     destination: str  # digest of the URI, if any: publishing is the one stage that is about a place
+    hub: str = ""  # hf://org/name@revision, if any
+    withheld: bool = False  # the verdict is not one with which the child leaves the store
 
 
 Inputs = Annotated[
@@ -423,6 +427,12 @@ def candidate_of(inputs: Inputs) -> Candidate | None:
 def mixing_of(spec: Spec) -> Mixing:
     """The part of a spec that turns genomes into recipes."""
     return Mixing(mri_weight=spec.mri.weight, merge=spec.merge, base=spec.parents.base is not None)
+
+
+def withheld(spec: Spec, label: Label) -> bool:
+    """Whether a child with this verdict stays in the store, whatever places the manifest names."""
+    wanted = spec.output.publish_if
+    return label != "ChildBeatsBoth" and (wanted == "BeatsBoth" or (wanted == "NotWorse" and label == "Worse"))
 
 
 def terms_of(spec: Spec) -> Terms:

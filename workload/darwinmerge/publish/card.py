@@ -52,6 +52,7 @@ def card(found: Findings) -> str:
     """The text of README.md."""
     verdict = found.inputs.verdict
     opening = OPENINGS.get(verdict.label, OPENING)
+    python, shell = _named(found.inputs.hub)
     return f"""---
 {yaml.safe_dump(_head(found), sort_keys=False, allow_unicode=True)}---
 # {found.inputs.title}
@@ -97,18 +98,26 @@ darwin verify CHILD --father FATHER --mother MOTHER{" --base BASE" if found.base
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained("CHILD", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("CHILD")
+model = AutoModelForCausalLM.from_pretrained({python}, dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained({python})
 ```
 
 ```sh
-vllm serve CHILD
+vllm serve {shell}
 ```
 
 ## Licence
 
 {_licence(found)}
 """
+
+
+def _named(hub: str) -> tuple[str, str]:
+    """How Python and a shell name the child: by its place on a hub, `hf://org/name@revision`, if it has one."""
+    repo, _, revision = hub.removeprefix("hf://").partition("@")
+    if revision in ("", "main"):
+        return f'"{repo or "CHILD"}"', repo or "CHILD"
+    return f'"{repo}", revision="{revision}"', f"{repo} --revision {revision}"
 
 
 def _head(found: Findings) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from darwinmerge.checkpoint.folder import INDEX
-from darwinmerge.errors import BadInput, StoreUnreachable
+from darwinmerge.errors import BadInput, DarwinError, StoreUnreachable
 from darwinmerge.parallel import in_order
 from darwinmerge.pipeline.place import Place
 from darwinmerge.publish.lineage import CARD
@@ -122,12 +122,17 @@ def _checked(ref: Ref, place: Place) -> Iterator[bytes]:
         sha.update(part)
         yield part
     if sha.hexdigest() != ref.sha256:
-        if ref.key.endswith(VIEWS):
-            raise StoreUnreachable(f"store {place.store.uri}: {ref.key} was written anew by another runner; run again")
-        raise BadInput(
-            f"store {place.store.uri}: {ref.key} was changed after it was exported; "
-            "delete its folder and the results export-*, health-*, and run again"
-        )
+        raise damaged(ref, place)
+
+
+def damaged(ref: Ref, place: Place) -> DarwinError:
+    """What to say of a file of the child that isn't what was exported."""
+    if ref.key.endswith(VIEWS):
+        return StoreUnreachable(f"store {place.store.uri}: {ref.key} was written anew by another runner; run again")
+    return BadInput(
+        f"store {place.store.uri}: {ref.key} was changed after it was exported; "
+        "delete its folder and the results export-*, health-*, and run again"
+    )
 
 
 def _parts(store: Store, key: str, size: int, place: Place) -> Iterator[bytes]:

@@ -39,7 +39,7 @@ class _Record(Frozen):
 class Standing(Frozen):
     """What stands at an output."""
 
-    output: str
+    output: str  # its URI
     names: frozenset[str] = frozenset()
     run: Run | None = None  # what it says of itself, if it does
     recipe: str = ""  # of its record
@@ -60,12 +60,12 @@ def standing(output: str) -> Standing:
     folder = file_path(output)
     if folder is None:
         place = S3Store(*parse(output))
-        return _standing(output, frozenset(stat.key for stat in place.list("")), place.read)
+        return standing_of(output, frozenset(stat.key for stat in place.list("")), place.read)
     if not folder.exists():
         return Standing(output=output)
     if not folder.is_dir():
         raise BadConfiguration(f"spec.output.uri: {folder} is a file; choose another")
-    return _standing(
+    return standing_of(
         output, frozenset(path.name for path in folder.iterdir()), lambda name: (folder / name).read_bytes()
     )
 
@@ -80,13 +80,16 @@ def require_free(found: Standing, experiment: str, store: str) -> None:
     ours = run.files if run and (run.experiment, run.store) == (experiment, store) else frozenset()
     foreign = sorted(found.names - ours)
     if foreign:
+        field = "spec.output.hub" if found.output.startswith("hf://") else "spec.output.uri"
         raise BadConfiguration(
-            f"spec.output.uri: {found.output} holds what is not a child of this experiment "
+            f"{field}: {found.output} holds what is not a child of this experiment "
             f"({', '.join(foreign[:3])}); move it away, or choose another place"
         )
 
 
-def _standing(output: str, names: frozenset[str], read: Callable[[str], bytes]) -> Standing:
+def standing_of(output: str, names: frozenset[str], read: Callable[[str], bytes]) -> Standing:
+    """What stands at an output that has files of these names, which `read` reads."""
+
     def told(name: str, model: type[M]) -> M | None:
         try:
             return model.model_validate_json(read(name)) if name in names else None

@@ -10,22 +10,26 @@ from darwinmerge.experiment.experiment import SIDES
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
 from darwinmerge.publish.card import Findings, card
-from darwinmerge.publish.copy import to_folder, to_s3
+from darwinmerge.publish.copy import Files, to_folder, to_s3
 from darwinmerge.publish.export import read_record
+from darwinmerge.publish.licences import require_shareable
 from darwinmerge.publish.lineage import CARD, ancestor
 from darwinmerge.publish.place import Run, require_free, standing
 from darwinmerge.publish.record import Record, versions
+from darwinmerge.publish.upload import to_hub
 from darwinmerge.store import Ref, Stat, fetch_json, fetch_known, layout, stored_ref
 from darwinmerge.uri import file_path
 
 
 def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[Ref, ...]]:
-    """Write the card into the child's folder, and copy the folder to the output, if the manifest names one.
+    """Write the card into the child's folder, and copy the folder to the output and the hub that the manifest names.
 
     Raises:
         BadInput: a weight file of the child is not what was exported.
-        BadConfiguration: something else stands at the output.
+        BadConfiguration: something else stands there, or a licence forbids the upload.
     """
+    if inputs.hub:
+        require_shareable(place)
     folder = layout.child(inputs.recipe)
     record = read_record(place, inputs.recipe)
     text = card(_findings(inputs, record, place))
@@ -33,16 +37,24 @@ def publish(inputs: PublishInputs, place: Place) -> tuple[PublishSummary, tuple[
     names = {stat.key.removeprefix(folder) for stat in place.store.list(folder)} | {layout.CHILD_RUN}
     told = _circumstances(inputs, sorted(names), place)
     place.store.replace(folder + layout.CHILD_RUN, told)
-    if place.where.output:
-        found = standing(place.where.output)
-        require_free(found, inputs.title, place.where.store)
+    hub = ""
+    if inputs.destination or inputs.hub:
         files = {stat.key.removeprefix(folder): _ref(stat, record, folder, place) for stat in place.store.list(folder)}
-        target = file_path(place.where.output)
-        if target:
-            to_folder(files, target, place)
-        else:
-            to_s3(files, Run.model_validate_json(told), found, place)
-    return PublishSummary(recipe=inputs.recipe, files=len(names)), ()
+        if inputs.destination:
+            _to_output(files, inputs.title, told, place)
+        if inputs.hub and place.where.hub:
+            hub = to_hub(files, json.loads(told), place.where.hub, place)
+    return PublishSummary(recipe=inputs.recipe, files=len(names), hub=hub, withheld=inputs.withheld), ()
+
+
+def _to_output(files: Files, title: str, told: bytes, place: Place) -> None:
+    found = standing(place.where.output)
+    require_free(found, title, place.where.store)
+    target = file_path(place.where.output)
+    if target:
+        to_folder(files, target, place)
+    else:
+        to_s3(files, Run.model_validate_json(told), found, place)
 
 
 def _findings(inputs: PublishInputs, record: Record, place: Place) -> Findings:

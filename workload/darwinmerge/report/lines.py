@@ -102,7 +102,14 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
         case VerdictSummary() as s:
             return f"{what}: {s.label}: {sentence(s)}"
         case PublishSummary() as s:
-            return f"published: {s.files} files"
+            if s.withheld:
+                return f"{what}: the child stays in the store, {stays(experiment)}"
+            return f"published: {s.files} files" + (f", uploaded as {s.hub}" if s.hub else "")
+
+
+def stays(experiment: Experiment) -> str:
+    """Why a child was withheld."""
+    return f"since spec.output.publishIf is {experiment.spec.output.publish_if}"
 
 
 def _mb(size: int) -> str:

@@ -8,6 +8,7 @@ import yaml
 from darwinmerge.checkpoint.commits import at_commits
 from darwinmerge.experiment.experiment import Experiment, Who
 from darwinmerge.report.facts import NAMES, Facts
+from darwinmerge.report.lines import stays
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
 from darwinmerge.report.sections import lacking
 from darwinmerge.uri import file_path
@@ -67,7 +68,8 @@ def provenance(facts: Facts) -> Html:
             lines.append((f"{NAMES[name]}'s pin", element("code", getattr(resolved.pins, name))))
     if child:
         lines += [
-            ("child", child.path),
+            ("child", f"{child.path}; it stays in the store, {stays(x)}" if child.withheld else child.path),
+            *([("on the hub", child.hub)] if child.hub else []),
             ("recipe", element("code", child.recipe)),
             ("written by", f"Darwin {child.version}"),
         ]

@@ -93,7 +93,8 @@ def child_place(experiment: Experiment, seen: Walk, store: str) -> str:
     if not seen.export:
         return ""
     inside = f"{store}/{layout.child(seen.export.recipe)}".rstrip("/")
-    place = experiment.where.output if seen.published and experiment.where.output else inside
+    out = seen.published is not None and not seen.published.withheld
+    place = experiment.where.output if out and experiment.where.output else inside
     return str(file_path(place) or place)
 
 

@@ -84,6 +84,10 @@ class ChildFolder(Frozen):
     """Where the child is."""
 
     path: str
+    hub: str = ""
+    """Where it is on a model hub, at its commit; empty: it isn't uploaded."""
+    withheld: bool = False
+    """It stays in the store, though the manifest names a place: its verdict is none with which it is published."""
     files: dict[str, str]
     """SHA-256 of each weight file, as `sha256sum` gives it."""
     sha256: str
@@ -202,6 +206,8 @@ def _child(experiment: Experiment, seen: Walk, store: Store) -> ChildFolder | No
     files = record.files
     return ChildFolder(
         path=child_place(experiment, seen, store.uri),
+        hub=seen.published.hub if seen.published else "",
+        withheld=bool(seen.published and seen.published.withheld),
         files=files,
         sha256=next(iter(files.values())) if len(files) == 1 else seen.export.weights,
         recipe=seen.export.recipe,

@@ -91,6 +91,8 @@ def _places(summary: RunSummary) -> list[str]:
             f"Child:      {summary.child.path}",
             f"            {accounts}; sha256 {summary.child.sha256}",
         ]
+        lines += [f"Hub:        {summary.child.hub}"] if summary.child.hub else []
+        lines += ["            it stays in the store: see spec.output.publishIf"] if summary.child.withheld else []
     lines.append(f"Record:     {summary.store}/summary.json")
     return lines
 
