@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -212,6 +212,15 @@ def test_a_run_that_failed_says_why_and_shows_what_was_rejected(run: Finished) -
     assert {title.partition(": ")[2].partition(";")[0] for title in dots(text)} == {"rejected, NonFiniteScores"}
     assert HOSTILE in words
     assert "script" not in Read(text).tags
+
+
+def test_health_tells_of_every_block_how_far_its_output_lies_from_its_parents(run: Finished) -> None:
+    section = run.text[run.text.index('id="layers-wide') :]
+    titles = re.findall(
+        r"<title>(layer \d: \S+ from the nearer parent's, which are \S+ apart)</title>", unescape(section)
+    )
+    assert len(titles) == 2 * 4  # wide and narrow, four layers
+    assert "the same is said next by Father and child in" in section
 
 
 def test_a_child_that_failed_its_health_check_is_not_recommended(run: Finished) -> None:

@@ -91,7 +91,10 @@ def test_the_headline_counts_the_mistakes() -> None:
             {"mri": {"kinds": [{"pattern": "x", "kind": "ffn", "knd": 1}]}},
             "spec.mri.kinds[0].knd: unknown field; did you mean 'kind'? allowed: kind, pattern",
         ),
-        ({"health": {"zzz": 1}}, "spec.health.zzz: unknown field; allowed: displacement, functionLoss, interference"),
+        (
+            {"health": {"zzz": 1}},
+            "spec.health.zzz: unknown field; allowed: displacement, divergence, functionLoss, interference",
+        ),
     ],
 )
 def test_an_unknown_field_is_told_what_is_allowed_and_what_was_probably_meant(

@@ -24,17 +24,7 @@ from darwinmerge.health.stations import Station, Stations
 
 DIGITS = 4  # significant ones of a figure: the rest is the CPU's
 # What a model's code raises that isn't for us to run; a file that can't be read is another matter, and tried again.
-TROUBLE = (
-    ValueError,
-    OSError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    RuntimeError,
-    StopIteration,
-    ImportError,
-)
+TROUBLE = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, StopIteration, ImportError)
 
 
 class Prepared:

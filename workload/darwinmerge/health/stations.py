@@ -28,15 +28,11 @@ class Station:
         self.module, self.names, self.block = module, names, block
         self.layer = layer_of(next(iter(names.values())))
         self._own = module.forward
-        self._run: Callable[..., Any] = {nn.Embedding: self._looked_up, nn.Linear: self._multiplied}.get(
-            type(module) if set(names) == {"weight"} else None, self._filled
-        )
+        by_rows: dict[type, Callable[..., Any]] = {nn.Embedding: self._looked_up, nn.Linear: self._multiplied}
+        kind = type(module) if set(names) == {"weight"} else nn.Module
+        self.run = by_rows.get(kind, self._filled)  # (folder, *args, **kwargs): its output with the folder's weights
         self._blank = {name: torch.zeros((), dtype=x.dtype).expand(x.shape) for name, x in module.state_dict().items()}
         self._clear()
-
-    def run(self, folder: ModelFolder, *args: Any, **kwargs: Any) -> Any:
-        """The module's output with the weights of `folder`."""
-        return self._run(folder, *args, **kwargs)
 
     def _clear(self) -> None:
         self.module.load_state_dict(self._blank, assign=True)

@@ -169,7 +169,8 @@ def _draw_output(axes: "Axes", layers: Sequence[LayerHealth], dots: dict[str, An
     )
     axes.scatter([x for x, _, _ in run], heights, gid="output", **dots)
     axes.set_yscale("log")
-    axes.set_title("output: from the nearer parent's, and the parents' from each other")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_title("output: child's, and parents' apart")
     return [
         f"layer {name}: {shift.child:.4g} from the nearer parent's, which are {shift.parents:.4g} apart"
         for _, name, shift in run
