@@ -84,7 +84,7 @@ def _committed(found: Branch, new: Files, here: bytes, gone: Iterable[str], run:
 def _send(file: Any, at: Hub, api: Any) -> None:
     """Give the hub's storage a file, if it is large and not there; a small one goes with the commit."""
     file.path_or_fileobj.seek(0)  # an attempt that failed may have left it anywhere
-    api.preupload_lfs_files(at.repo, [file], revision=at.revision, free_memory=False)
+    api.preupload_lfs_files(at.repo, [file], revision=at.revision)
 
 
 def _made(found: Branch) -> Branch:
