@@ -32,10 +32,10 @@ def note(**what: Any) -> None:
 def noted_request(ask: Callable[..., Any]) -> Callable[..., Any]:
     """Requests, noted once they are answered."""
 
-    def asked(api: Api, method: str, path: str, body: Any = None, query: Any = None) -> Any:
+    def asked(api: Api, method: str, path: str, body: Any = None, query: Any = None, *more: Any) -> Any:
         started, fate = time.perf_counter(), "answered"
         try:
-            return ask(api, method, path, body, query)
+            return ask(api, method, path, body, query, *more)
         except Exception as error:
             fate = type(error).__name__
             raise

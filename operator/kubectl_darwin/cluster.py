@@ -152,9 +152,9 @@ class Cluster(Api):
             if rest:
                 yield rest.decode(errors="replace")
 
-    def _ask(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Object:
+    def _ask(self, *request: Any, **more: Any) -> Object:
         with _clear():
-            return super()._ask(method, path, body, query)
+            return super()._ask(*request, **more)
 
 
 @contextmanager

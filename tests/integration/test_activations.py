@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from darwinmerge.checkpoint.dtypes import narrow, widen
-from darwinmerge.checkpoint.folder import ModelFolder, open_model
+from darwinmerge.checkpoint.folder import ModelFolder
+from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.evaluation.resident import load
 from darwinmerge.experiment.manifest import Health, Merge, Mri

@@ -1,6 +1,6 @@
 """A model that stays in memory: what a gene doesn't touch stays as it is, and the child is the same bit for bit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from darwinmerge.evaluation import resident
 from darwinmerge.evaluation.resident import Resident
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.merge import arithmetic
 from darwinmerge.merge.recipe import Decision, Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import diagnose
 from darwinmerge.pipeline.tasks import Terms, terms_of
@@ -37,7 +38,7 @@ def terms(world: World) -> Terms:
 def merged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the tensors that have been merged, one after the other."""
     names: list[str] = []
-    real = resident.merged_tensors
+    real = arithmetic.merged_tensors
 
     def noted(decisions: list[Decision], *rest: Any) -> Iterator[Any]:
         names.extend(decision.name for decision in decisions)
@@ -47,10 +48,10 @@ def merged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def recipe(parents: Parents, seed: int = 1, **genes: float) -> Recipe:
+def recipe(parents: Parents, genes: Mapping[str, float] | None = None, seed: int = 1) -> Recipe:
     rows = list(diagnose(*parents, Mri()))
     mixing = Mixing(mri_weight=0.3, merge=Merge())
-    return child_recipe(rows, GENOME.model_copy(update=genes), PINS, mixing, seed)
+    return child_recipe(rows, GENOME.model_copy(update=genes or {}), PINS, mixing, seed)
 
 
 def weights(model: Resident) -> dict[str, bytes]:
@@ -69,9 +70,9 @@ def test_only_what_a_changed_gene_touches_is_merged_again(
     one.become(recipe(parents), *parents)
     every = set(merged)
     merged.clear()
-    one.become(recipe(parents, **genes), *parents)
+    one.become(recipe(parents, genes), *parents)
     assert set(merged) == {name for name in every if part in name}
-    other.become(recipe(parents, **genes), *parents)
+    other.become(recipe(parents, genes), *parents)
     assert weights(one) == weights(other)
 
 
@@ -93,7 +94,7 @@ def test_a_child_that_could_not_be_made_leaves_nothing_to_build_on(
 ) -> None:
     model = Resident(parents[0], terms, "cpu")
     model.become(recipe(parents), *parents)
-    noted = resident.merged_tensors
+    noted = vars(resident)["merged_tensors"]
 
     def broken(*given: Any) -> Iterator[Any]:
         yield next(noted(*given))
@@ -101,7 +102,7 @@ def test_a_child_that_could_not_be_made_leaves_nothing_to_build_on(
 
     monkeypatch.setattr(resident, "merged_tensors", broken)
     with pytest.raises(OSError, match="gone"):
-        model.become(recipe(parents, attn=0.7), *parents)
+        model.become(recipe(parents, {"attn": 0.7}), *parents)
     monkeypatch.setattr(resident, "merged_tensors", noted)
     merged.clear()
     model.become(recipe(parents), *parents)
