@@ -57,7 +57,9 @@ def _print(health: HealthTable, top: int) -> None:
         moved = "-" if layer.moved is None else f"{layer.moved:.3f}" if layer.moved < 1e6 else "∞"
         numbers = [f"{x:.4f}" for x in (layer.child, layer.father, layer.mother)]
         shift = (
-            [f"{x:.3f}" if x < MOST else "∞" for x in (layer.shift.child, layer.shift.parents)] if layer.shift else "--"
+            [f"{x:.3f}" if x < MOST else "∞" for x in (layer.shift.child, layer.shift.parents)]
+            if layer.shift
+            else ["-", "-"]
         )
         layers.add_row(layer.layer, *numbers, moved, *shift, layer.flag, style="bold red" if layer.flag else "")
     tensors = Table(title="worst deltas: score(child) - the better parent's", title_justify="left", box=HORIZONTALS)

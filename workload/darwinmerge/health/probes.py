@@ -24,14 +24,9 @@ def tokens(tokenizer: Any) -> list[list[int]]:
     """The probes as token ids, one row a probe, all of one length: so nothing is padded and nothing masked.
 
     The last row is no text but tokens from all over the vocabulary: a tokenizer made for something else than prose may
-    have one token for all of it.
-
-    Raises:
-        ValueError: the tokenizer makes nothing of one of them.
+    have one token for all of it, or none.
     """
-    rows = [list(tokenizer(probe)["input_ids"]) for probe in PROBES]
-    length = min(LENGTH, *map(len, rows))
-    if not length:
-        raise ValueError("its tokenizer makes no tokens of plain text")
+    rows = [row for probe in PROBES if (row := list(tokenizer(probe)["input_ids"]))]
+    length = min((LENGTH, *map(len, rows)))
     spread = [int(len(tokenizer) * (i * GOLDEN % 1)) for i in range(length)]
     return [*(row[:length] for row in rows), spread]

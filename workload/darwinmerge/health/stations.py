@@ -23,8 +23,8 @@ ROWS = 1 << 24  # elements of a head that are in memory at a time
 class Station:
     """A part of the model and the names that its tensors have in the files."""
 
-    def __init__(self, module: nn.Module, names: Mapping[str, str], block: bool) -> None:
-        """`names` maps the module's own names of its tensors to those of the files."""
+    def __init__(self, module: Any, names: Mapping[str, str], block: bool) -> None:
+        """`names` maps the names that a torch module gives its tensors to those of the files."""
         self.module, self.names, self.block = module, names, block
         self.layer = layer_of(next(iter(names.values())))
         self._own = module.forward
@@ -132,11 +132,11 @@ def _remake_buffers(model: Any) -> None:
 
     transformers does so itself for every model that it loads.
     """
-    made = []
+    made: list[Tensor] = []
     for module in model.modules():
-        lost = {name for name in module._non_persistent_buffers_set if module._buffers[name] is not None}
-        for name in lost:
-            buffer = module._buffers[name]
+        held = {name: buffer for name, buffer in module._buffers.items() if buffer is not None}
+        lost = {name: held[name] for name in module._non_persistent_buffers_set & held.keys()}
+        for name, buffer in lost.items():
             unset = torch.nan if buffer.is_floating_point() else -1
             module._buffers[name] = torch.full(buffer.shape, unset, dtype=buffer.dtype)
             made.append(module._buffers[name])

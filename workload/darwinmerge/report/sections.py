@@ -247,8 +247,8 @@ def health(facts: Facts) -> Html:
     caption = (
         "Importance is the size-weighted mean MRI score of a layer's tensors. The distance says where the merge put "
         "the layer between Father (0) and Mother (1). Of outputs: how far the child's is from the nearer parent's "
-        "(dots) and the parents' from each other (line), each layer given Father's input to it, so that damage shows where it "
-        "is; 1 is what his layer does. Flagged layers are marked."
+        "(dots) and the parents' from each other (line), each layer given Father's input to it, so that damage shows "
+        "where it is; 1 is what his layer does. Flagged layers are marked."
     )
     drawn = figure("layers", alt, caption, partial(draw_health, facts))
     return section("health", title, paragraph(text), drawn, paragraph(agreement_of(facts.health)), told)
