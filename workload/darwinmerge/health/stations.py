@@ -30,7 +30,8 @@ class Station:
         self._own = module.forward
         by_rows: dict[type, Callable[..., Any]] = {nn.Embedding: self._looked_up, nn.Linear: self._multiplied}
         kind: type = type(module) if set(names) == {"weight"} else nn.Module
-        self.run = by_rows.get(kind, self._filled)  # (folder, *args, **kwargs): its output with the folder's weights
+        # (folder, *args, **kwargs): its output with the folder's weights
+        self.run: Callable[..., Any] = by_rows.get(kind, self._filled)
         self._blank = {name: torch.zeros((), dtype=x.dtype).expand(x.shape) for name, x in module.state_dict().items()}
         self._clear()
 
