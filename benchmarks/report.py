@@ -83,15 +83,15 @@ def overhead(kept: Mapping[str, Any]) -> str:
         (
             name,
             f"{of['ask']:.2f}",
-            f"{of['become']:.3f}" if "become" in of else "",
-            f"{of['rest']:.3f}" if "rest" in of else "",
+            f"{of['become']:.3f}",
+            f"{of['rest']:.3f}",
             f"{of['overhead']:.3f}",
             f"{of['share']:.1%}",
         )
         for name, of in kept["candidates"].items()
     ]
     head = ("candidate", "benchmark, s", "becoming it, s", "all else, s", "overhead, s", "beside the benchmark")
-    return "\n\n".join([_where(kept), table(head, rows), _goals(kept, "ratio"), *kept["remarks"]])
+    return "\n\n".join([_where(kept), table(head, rows), _goals(kept, "ratio")])
 
 
 def report(kept: Mapping[str, Any]) -> str:
