@@ -33,6 +33,11 @@ from tests.integration.conftest import World, darwin
 from tests.integration.test_refusals import copied
 from tests.integration.test_s3_publish import WEIGHTS, children_of
 
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning"),  # so huggingface_hub sends files
+]
+
 REPO = "org/child"
 SENT = r"^(POST|PUT) /(?!api/models/org/child/(preupload|commits)|api/validate-yaml)"  # requests that bring something
 PUT = "^PUT /storage/"
