@@ -5,9 +5,12 @@ What must be so afterwards is in the tests: whatever befell it, a run ends as if
 
 import random
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from kubernetes.dynamic.exceptions import DynamicApiError
 from urllib3.exceptions import HTTPError
@@ -21,6 +24,7 @@ S3_AWAY_SECONDS = 20
 TWO_OPERATORS_SECONDS = 60
 API_AWAY_SECONDS = 15
 NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
+HEARTBEAT_SECONDS = 3.0
 GRACE_SECONDS, SLACK_SECONDS = 30, 15  # a Pod's, and what a busy machine takes besides
 SUSPENSIONS = 20
 TOO_LITTLE, ENOUGH = "40Mi", "2Gi"  # of memory: Python with numpy and boto3 needs more than the one
@@ -184,13 +188,48 @@ def suspended_often(scene: Scene) -> None:
     )
 
 
+@contextmanager
+def another_node(kubernetes: Kubernetes) -> Iterator[None]:
+    """A Node that is in good health and takes no Pods: of none but lost ones, Kubernetes evicts nothing."""
+    name, there = "in-good-health", "kube-node-lease"
+    taint = {"key": "darwinmerge.io/pretended", "effect": "NoSchedule"}
+    kubernetes.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"taints": [taint]}})
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "pretended"}
+    status = {"status": {"conditions": [ready]}}
+    merge = {"content_type": "application/merge-patch+json"}
+    kubernetes.of("Node").subresources["status"].patch(status, name=name, **merge)
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}}
+    kubernetes.create({**lease, "spec": {"holderIdentity": name, "leaseDurationSeconds": 40}}, there)
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_SECONDS):
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            kubernetes.of("Lease").patch({"spec": {"renewTime": now}}, name, there, **merge)
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        over.set()
+        heart.join()
+        kubernetes.of("Lease").delete(name, there)
+        kubernetes.of("Node").delete(name)
+
+
 def node_lost(scene: Scene) -> None:
     """Its kubelet is gone: Pods are evicted and never end, the next ones have no node; and then it is back.
 
-    The operator stays, as on another node: there is but this one here.
+    The operator stays, as on the other node, where nothing runs here.
     """
     scene.operator.install(*scene.images, "tolerations[0].operator=Exists")
-    pod = scene.at_work()
+    with another_node(scene.kubernetes):
+        _lose_the_node_of(scene, scene.at_work())
+    until(lambda: not scene.run.condition("Stalled"), 300)
+
+
+def _lose_the_node_of(scene: Scene, pod: Json) -> None:
     scene.program("stop", "kubelet")
     try:
         began = time.monotonic()
@@ -204,7 +243,6 @@ def node_lost(scene: Scene) -> None:
         assert max(attempts) > 1  # beside the one that may still be at work
     finally:
         scene.program("start", "kubelet")
-    until(lambda: not scene.run.condition("Stalled"), 300)
 
 
 def api_server_restarted(scene: Scene) -> None:

@@ -62,7 +62,7 @@ class Laptop:
         return RunSummary.model_validate_json((self.world.folder / "stdout").read_text())
 
 
-@pytest.fixture(params=["a folder", "S3"])
+@pytest.fixture(params=["a folder", pytest.param("S3", marks=pytest.mark.slow)])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that nobody has written to."""
     if request.param == "a folder":
