@@ -14,19 +14,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import HERE, ROOT, Goal, Run, arguments, keep, load, run, versions, warm
+from common import DARWIN, HERE, ROOT, Goal, Run, arguments, keep, load, run, versions, warm
 from merge import mergekit, pinned
 from report import overhead
 
 EXAMPLE = ROOT / "examples" / "smollm2"
+WHOLE = "ratio=1,attn=1,ffn=1,embed=1,density_b=1"  # all of Mother
 LIMIT = 0.03  # of the benchmark's time
 OURS, PEER = "darwin", "mergekit-yaml to a disk, transformers, lm-eval"
 
 
 def parents_of(work: Path) -> Path:
-    """The example's two parents, made where they are not there yet."""
+    """The example's two parents as folders, made where they are not there yet: Mother is Father with her adapter."""
     folder = work / "smollm2"
-    subprocess.run([sys.executable, EXAMPLE / "make_parents.py", "--out", folder], check=True, stdout=sys.stderr)
+    father, mother = folder / "father", folder / "mother"
+    subprocess.run([sys.executable, EXAMPLE / "make_father.py", "--out", folder], check=True, stdout=sys.stderr)
+    if not mother.exists():
+        parents = ["--father", father, "--mother", EXAMPLE / "adapter", "--set", f"parents.mother.base={father}"]
+        whole = ["--genome", WHOLE, "--set", "mri.weight=0", "-o", mother]
+        subprocess.run([DARWIN, "merge", *parents, *whole], check=True, stdout=sys.stderr)
     return folder
 
 
