@@ -6,6 +6,7 @@ what `mergekit-evolve` does by default: merged to a disk by mergekit, loaded by 
 (`on_disk.py`). It isn't that program itself: 0.1.5 asks Ray for a GPU and lm-eval for vLLM before it does anything.
 """
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -60,6 +61,7 @@ def main() -> None:
     work: Path = given.work.resolve()
     parents, theirs, store = parents_of(work), mergekit(work), work / "overhead-store"
     warm(parents.glob("*/*.safetensors"))
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as workers have it: on a busy machine, spinning threads take turns
     runs: dict[str, list[Run]] = {OURS: [], PEER: []}
     before = load()
     for _ in range(given.rounds):
