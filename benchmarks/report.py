@@ -50,6 +50,7 @@ def scaled(kept: Mapping[str, Any]) -> str:
     half = [one["done_at_half"] for one in sizes]
     rows = [
         ("candidates", [f"{one['candidates']}" for one in sizes]),
+        ("one of them takes", [one["candidate_takes"] for one in sizes]),
         ("until the last is scored, s", [f"{one['seconds']:.0f}" for one in sizes]),
         ("start: until each has its Job, s", [f"{one['start_seconds']:.1f}" for one in sizes]),
         ("second start: until each was looked at, s", [f"{one['restart_seconds']:.1f}" for one in sizes]),
@@ -62,7 +63,7 @@ def scaled(kept: Mapping[str, Any]) -> str:
         ("writes, a run", [f"{one['writes_a_run']:.1f}" for one in sizes]),
         ("requests, a run", [f"{one['requests'] / one['experiments']:.1f}" for one in sizes]),
         ("the operator's processor time, s", [f"{one['cpu_seconds']:.0f}" for one in sizes]),
-        ("the machine's, all programs, s", [f"{one['machine_cpu_seconds']:.0f}" for one in sizes]),
+        ("the machine's, all programs, s", [str(one.get("machine_cpu_seconds", "")) for one in sizes]),
         ("peak memory, MB", [f"{max(one['peak_bytes'], one['restart_peak_bytes']) / 1e6:.0f}" for one in sizes]),
         ("a ledger, bytes", [f"{one['ledger_bytes']:.0f}" for one in sizes]),
         ("a status, bytes", [f"{one['status_bytes']:.0f}" for one in sizes]),

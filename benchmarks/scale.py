@@ -123,6 +123,7 @@ def _curve(kind: Kind, started: float, notes: Notes) -> Json:
     return {
         "experiments": kind.count,
         "candidates": kind.count * kind.candidates,
+        "candidate_takes": f"{kind.seconds} to {kind.at_most}",
         "seconds": round(times[-1] - started, 1),
         "start_seconds": round(max(first.values()) - started, 1),
         "jobs": len(created),

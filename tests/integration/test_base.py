@@ -113,6 +113,7 @@ def test_a_run_with_a_base_is_dare_ties_and_says_so(undisturbed: World, base: Pa
     assert "--base BASE" in card
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bytes(
     tmp_path: Path, material: Path, base: Path, undisturbed: World
 ) -> None:

@@ -64,6 +64,7 @@ def change(world: World, task: str, **changes: Any) -> None:
 # ---- few-shot
 
 
+@pytest.mark.slow
 def test_killed_between_chunks_five_examples_give_the_same_prompts_and_log_likelihoods(
     world: World, tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_model_that_is_scored_has_the_weights_that_transformers_reads_from_the
     assert sorted(path.name for path in folder.path.iterdir()) == folder.side_files(), "no weights lie on the disk"
 
 
+@pytest.mark.slow
 def test_a_run_whose_parents_are_in_s3_leaves_the_same_objects(
     s3: S3, world: World, undisturbed: World, material: Path
 ) -> None:

@@ -62,7 +62,7 @@ class Laptop:
         return RunSummary.model_validate_json((self.world.folder / "stdout").read_text())
 
 
-@pytest.fixture(params=["a folder", pytest.param("S3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["a folder", "S3"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that nobody has written to."""
     if request.param == "a folder":
@@ -71,6 +71,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"s3://{BUCKET}/runs/{tmp_path.name}"
 
 
+@pytest.mark.slow
 def test_two_laptops_one_of_them_killed_again_and_again_end_as_a_lone_one(
     shared: str, undisturbed: World, material: Path, tmp_path: Path
 ) -> None:
