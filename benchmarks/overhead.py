@@ -31,8 +31,9 @@ def parents_of(work: Path) -> Path:
     father, mother = folder / "father", folder / "mother"
     subprocess.run([sys.executable, EXAMPLE / "make_father.py", "--out", folder], check=True, stdout=sys.stderr)
     if not mother.exists():
-        parents = ["--father", father, "--mother", EXAMPLE / "adapter", "--set", f"parents.mother.base={father}"]
-        whole = ["--genome", WHOLE, "--set", "mri.weight=0", "-o", mother]
+        adapter = str(EXAMPLE / "adapter")
+        parents = ["--father", str(father), "--mother", adapter, "--set", f"parents.mother.base={father}"]
+        whole = ["--genome", WHOLE, "--set", "mri.weight=0", "-o", str(mother)]
         subprocess.run([DARWIN, "merge", *parents, *whole], check=True, stdout=sys.stderr)
     return folder
 
