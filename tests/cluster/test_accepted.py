@@ -67,7 +67,9 @@ def test_what_serves_a_child_is_valid_and_its_pods_are_restricted(
     deployment, service = served(**serve)
     for manifest in (deployment, service):
         assert kubernetes.create(manifest, restricted, dry=True)["metadata"]["name"] == "tiny-serve"
-    kubernetes.create(pod_of(deployment), restricted, dry=True)
+    pod = copy.deepcopy(pod_of(deployment))
+    pod["spec"]["serviceAccountName"] = "default"  # whose name is only a name to a Deployment, must be there for a Pod
+    kubernetes.create(pod, restricted, dry=True)
 
 
 def test_a_server_of_which_everything_is_said_is_valid(kubernetes: Kubernetes, restricted: str) -> None:

@@ -121,6 +121,7 @@ OTHER = {
     "Candidates": "Finals",
     "attention": "ffn",
     "2GB": "3GB",
+    "BeatsBoth": "NotWorse",
 }
 
 
