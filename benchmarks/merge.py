@@ -50,12 +50,8 @@ REQUIREMENTS = HERE / "mergekit.txt"
 
 def mergekit(work: Path) -> Path:
     """The `mergekit-yaml` of a virtual environment made for it, with our version of torch."""
-    return environment(work / "mergekit-venv", REQUIREMENTS) / "mergekit-yaml"
-
-
-def environment(folder: Path, *requirements: Path) -> Path:
-    """The programs of a virtual environment in `folder`, made where it isn't there, with our version of torch."""
-    stamp, wanted = folder / "made_from.txt", "".join(path.read_text() for path in requirements)
+    folder = work / "mergekit-venv"
+    stamp, wanted = folder / "made_from.txt", REQUIREMENTS.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
         print("mergekit: making its virtual environment ...", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -64,9 +60,9 @@ def environment(folder: Path, *requirements: Path) -> Path:
         index = ["--index-url", os.environ["TORCH_INDEX"]] if os.environ.get("TORCH_INDEX") else []
         torch = versions("torch")["torch"].partition("+")[0]
         subprocess.run([*install, *index, f"torch=={torch}"], check=True)
-        subprocess.run([*install, "--no-deps", *(word for path in requirements for word in ("-r", path))], check=True)
+        subprocess.run([*install, "--no-deps", "-r", REQUIREMENTS], check=True)
         stamp.write_text(wanted)
-    return folder / "bin"
+    return folder / "bin" / "mergekit-yaml"
 
 
 def pinned(program: Path) -> dict[str, str]:

@@ -13,20 +13,18 @@ from darwinmerge.experiment.types import Count, Frozen
 from darwinmerge.pipeline.orders import Orders
 from darwinmerge.pipeline.tasks import ScoreInputs
 from darwinmerge.uri import CLAIMS_DEFAULT
-from darwinmerge_operator.cluster_spec import Cluster, StagePod, StoreAccess
+from darwinmerge_operator.cluster_spec import Cluster, StagePod
+from darwinmerge_operator.pod import RESTRICTED, Json, addresses, given, keys, resources, security, written
 from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY, PodTemplate
 from darwinmerge_operator.resource import GROUP, KIND, VERSION
 
 NAME_LETTERS = 57  # a Job's pods are called after it with six letters more, and a label holds 63
-UID = 10001  # the user of both images
 GRACE_SECONDS = 30  # a worker takes up to 10 to stop, and its log goes up after that
 SCRATCH_BASE = 4 << 30  # bytes for caches and temporary files, whatever the models' size
 ORDERS_BYTES = 120_000  # Linux takes 131,072 bytes in one variable, its name included
 CONTAINER = "worker"
 LABEL = GROUP  # prefix of the labels that tell what a Job is for
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-MODEST = {"cpu": "2", "memory": "8Gi"}  # where the resource says neither
-STORAGE = "ephemeral-storage"
 
 # The first rule that matches decides; a failure that none matches counts, and one is enough (backoffLimit 0).
 FAILURE_POLICY: dict[str, Any] = {
@@ -44,7 +42,6 @@ FAILURE_POLICY: dict[str, Any] = {
 }
 
 Verb = Literal["work", "recall"]
-Json = dict[str, Any]
 
 
 class Start(Frozen):
@@ -148,15 +145,10 @@ def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
         "env": _environment(start.orders, cluster, pod),
         "resources": resources(pod, 0 if _has_scratch(template) else scratch_bytes(parent_bytes)),
         "volumeMounts": mounts,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # last words of a worker that couldn't write any
+        **keys(cluster.store),
     }
-    if cluster.store.credentials_secret:
-        container["envFrom"] = [{"secretRef": {"name": cluster.store.credentials_secret.name}}]
     return {
         "restartPolicy": "Never",  # a podFailurePolicy demands it
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -176,16 +168,6 @@ def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
     }
 
 
-def resources(pod: StagePod, scratch: int) -> Json:
-    """Limits as given, and requests default to them: such a pod is the last to be evicted under pressure."""
-    limits, requests = dict(pod.resources.limits), dict(pod.resources.requests)
-    limits |= {name: amount for name, amount in MODEST.items() if name not in limits | requests}
-    requests = limits | requests
-    if scratch:
-        requests.setdefault(STORAGE, str(scratch))  # a node that hasn't it isn't chosen
-    return {"limits": limits, "requests": requests}
-
-
 def _environment(orders: Orders, cluster: Cluster, pod: StagePod) -> list[Json]:
     """Orders and the store's place, then what a person wants, who has the last word."""
     ours = addresses(cluster.store)
@@ -196,19 +178,6 @@ def _environment(orders: Orders, cluster: Cluster, pod: StagePod) -> list[Json]:
         *({"name": name, "value": value} for name, value in ours.items() if name not in named),
         *(written(variable) for variable in pod.env),
     ]
-
-
-def addresses(store: StoreAccess) -> dict[str, str]:
-    """Variables that lead to S3."""
-    region = store.region or ("us-east-1" if store.endpoint else "")
-    return given(AWS_ENDPOINT_URL_S3=store.endpoint, AWS_REGION=region)
-
-
-def security(template: PodTemplate) -> Json:
-    """The security context of a Pod."""
-    user = {"runAsUser": UID, "runAsGroup": UID, "fsGroup": UID}
-    chosen = user if template.security_context is None else written(template.security_context)
-    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **chosen}
 
 
 def _has_scratch(template: PodTemplate) -> bool:
@@ -248,13 +217,3 @@ def _json(orders: Orders) -> str:
             "give them to several pods"
         )
     return text
-
-
-def written(part: Frozen) -> Json:
-    """A part of the template as a Pod has it: the same names, and nothing that a person didn't write."""
-    return part.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
-def given(**fields: Any) -> Json:
-    """Fields that aren't empty."""
-    return {name: value for name, value in fields.items() if value}

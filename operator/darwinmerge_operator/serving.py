@@ -9,7 +9,8 @@ from darwinmerge.pipeline.plan import Walk
 from darwinmerge.report.state import child_place
 from darwinmerge.store import layout
 from darwinmerge_operator.cluster_spec import Cluster, Serve
-from darwinmerge_operator.job import LABEL, Json, Owner, addresses, given, resources, security, written
+from darwinmerge_operator.job import LABEL, Owner
+from darwinmerge_operator.pod import RESTRICTED, Json, addresses, given, keys, resources, security, written
 from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY, Resources
 from darwinmerge_operator.resource import DarwinMerge
 
@@ -88,14 +89,8 @@ def _pod(serve: Serve, cluster: Cluster, name: str, uri: str) -> Json:
             {"name": SCRATCH_VOLUME, "mountPath": "/tmp"},
             {"name": "shared-memory", "mountPath": SHARED_MEMORY},
         ],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        **given(
-            envFrom=cluster.store.credentials_secret and [{"secretRef": written(cluster.store.credentials_secret)}]
-        ),
+        "securityContext": RESTRICTED,
+        **keys(cluster.store),
     }
     return {
         "automountServiceAccountToken": False,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from darwinmerge_operator.cluster_spec import Cluster
-from darwinmerge_operator.job import UID, job
+from darwinmerge_operator.job import job
+from darwinmerge_operator.pod import UID
 from tests.cluster.conftest import Kubernetes, until
 from tests.unit.test_jobs import OWNER, start
 

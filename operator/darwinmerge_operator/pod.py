@@ -1,0 +1,56 @@
+"""What the Pods of workers and of servers have in common: rights, resources, the way to S3; pure."""
+
+from typing import Any
+
+from darwinmerge.experiment.types import Frozen
+from darwinmerge_operator.cluster_spec import StagePod, StoreAccess
+from darwinmerge_operator.pod_template import PodTemplate
+
+UID = 10001  # the user of both images
+MODEST = {"cpu": "2", "memory": "8Gi"}  # where the resource says neither
+STORAGE = "ephemeral-storage"
+Json = dict[str, Any]
+RESTRICTED: Json = {  # the security context of a container
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+def resources(pod: StagePod, scratch: int) -> Json:
+    """Limits as given, and requests default to them: such a pod is the last to be evicted under pressure."""
+    limits, requests = dict(pod.resources.limits), dict(pod.resources.requests)
+    limits |= {name: amount for name, amount in MODEST.items() if name not in limits | requests}
+    requests = limits | requests
+    if scratch:
+        requests.setdefault(STORAGE, str(scratch))  # a node that hasn't it isn't chosen
+    return {"limits": limits, "requests": requests}
+
+
+def keys(store: StoreAccess) -> Json:
+    """What gives a container the keys of S3, where there are some to be given."""
+    secret = store.credentials_secret
+    return {"envFrom": [{"secretRef": {"name": secret.name}}]} if secret else {}
+
+
+def addresses(store: StoreAccess) -> dict[str, str]:
+    """Variables that lead to S3."""
+    region = store.region or ("us-east-1" if store.endpoint else "")
+    return given(AWS_ENDPOINT_URL_S3=store.endpoint, AWS_REGION=region)
+
+
+def security(template: PodTemplate) -> Json:
+    """The security context of a Pod."""
+    user = {"runAsUser": UID, "runAsGroup": UID, "fsGroup": UID}
+    chosen = user if template.security_context is None else written(template.security_context)
+    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **chosen}
+
+
+def written(part: Frozen) -> Json:
+    """A part of the template as a Pod has it: the same names, and nothing that a person didn't write."""
+    return part.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def given(**fields: Any) -> Json:
+    """Fields that aren't empty."""
+    return {name: value for name, value in fields.items() if value}
