@@ -9,7 +9,6 @@ from darwinmerge.pipeline.progress import progress_of
 from darwinmerge.pipeline.tasks import (
     Done,
     ExportSummary,
-    PublishSummary,
     Rejected,
     ReportSummary,
     Result,
@@ -18,6 +17,7 @@ from darwinmerge.pipeline.tasks import (
     VerdictSummary,
 )
 from darwinmerge.report.lines import sentence
+from darwinmerge.report.state import child_place
 from darwinmerge.search.genome import GENES
 from darwinmerge.store import layout
 from darwinmerge_operator.status import (
@@ -67,7 +67,7 @@ def known(x: Experiment, results: Mapping[TaskId, Result], seen: Walk, finished:
         best=best,
         recent=_recent(results),
         verdict=verdict,
-        child=_child(x, seen.export, seen.published) if seen.export else None,
+        child=_child(x, seen, seen.export) if seen.export else None,
         report=f"{store}/{layout.REPORT}" if drawn else "",
         summary=f"{store}/{layout.SUMMARY}" if outcome else "",
     )
@@ -116,11 +116,10 @@ def _recent(results: Mapping[str, Result]) -> tuple[RecentCandidate, ...]:
     )
 
 
-def _child(x: Experiment, export: ExportSummary, published: PublishSummary | None) -> Child:
-    store = f"{x.where.store.rstrip('/')}/{layout.child(export.recipe)}"
-    place = x.where.output if published and not published.withheld and x.where.output else store
-    hub = published.hub if published else ""
-    return Child(uri=place.rstrip("/"), hub=hub, recipe=export.recipe, weights=export.weights)
+def _child(x: Experiment, seen: Walk, export: ExportSummary) -> Child:
+    place = child_place(x, seen, x.where.store.rstrip("/")).rstrip("/")
+    hub = seen.published.hub if seen.published else ""
+    return Child(uri=place, hub=hub, recipe=export.recipe, weights=export.weights)
 
 
 def _verdict(found: VerdictSummary) -> Verdict:
