@@ -219,10 +219,10 @@ _reports: list[pytest.TestReport] = []
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep what faults came to, after each: a session may be ended before its last one."""
-    _reports.append(report)
-    if shown := table(_reports):
+    if table([report]):
+        _reports.append(report)
         TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(shown)
+        TABLE.write_text(table(_reports))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -56,7 +56,7 @@ def test_the_file_is_what_the_types_say() -> None:
 
 
 def test_it_is_small_enough_for_client_side_apply() -> None:
-    assert len(text().encode()) < 144 * 1024
+    assert len(text().encode()) < 128 * 1024
     assert len(json.dumps(crd())) < LAST_APPLIED_BYTES / 2
 
 
