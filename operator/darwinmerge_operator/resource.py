@@ -21,6 +21,7 @@ from darwinmerge.experiment.load import check
 from darwinmerge.experiment.manifest import MAX_CANDIDATES, Manifest, Range, Transplant
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.methods import METHODS, Parameters
+from darwinmerge.uri import MODEL, REVISION
 from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.rules import Rule, immutable, literal, or_default
 
@@ -30,7 +31,7 @@ NAME_LETTERS = 36  # a Job's name holds it and says besides what the Job is for
 
 _PATH = r"(/[^/\x00-\x1f]+)*/?"
 _S3 = r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]" + _PATH
-_HF = r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._/-]*)?"
+_HF = f"hf://{MODEL}(@{REVISION})?"
 _PVC = r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?" + _PATH
 _DOTS = r"/\.{1,2}(/|$)"
 

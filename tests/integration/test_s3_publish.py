@@ -217,7 +217,7 @@ from darwinmerge.publish.task import publish
 from darwinmerge.store import open_store
 
 def tell(done, total):
-    if done == total - 2:
+    if done == total - int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 where = Bindings.model_validate_json(sys.argv[1])
@@ -227,7 +227,7 @@ publish(PublishInputs.model_validate_json(sys.argv[2]), Place(where, open_store(
 
 def test_after_a_kill_only_what_was_not_copied_is_copied(output: Output) -> None:
     given = [part.model_dump_json(by_alias=True) for part in (output.x.where, output.winner)]
-    run = subprocess.run([sys.executable, "-c", KILLED, *given], check=False)
+    run = subprocess.run([sys.executable, "-c", KILLED, *given, "2"], check=False)
     assert run.returncode == -signal.SIGKILL
     assert standing(output.x.where.output).whole == ""
     with writing() as writes:

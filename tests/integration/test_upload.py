@@ -31,7 +31,7 @@ from darwinmerge.store import layout, open_store
 from tests.hub import Cut, Drop, Hub, Say
 from tests.integration.conftest import World, darwin
 from tests.integration.test_refusals import copied
-from tests.integration.test_s3_publish import WEIGHTS, children_of
+from tests.integration.test_s3_publish import KILLED, WEIGHTS, children_of
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -169,28 +169,11 @@ def test_the_same_child_is_not_uploaded_again_and_another_takes_its_place(up: Up
     assert not only & head.keys()
 
 
-KILLED = """
-import os, signal, sys, threading
-from darwinmerge.experiment.experiment import Bindings
-from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import PublishInputs
-from darwinmerge.publish.task import publish
-from darwinmerge.store import open_store
-
-def tell(done, total):
-    if done == total - 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-where = Bindings.model_validate_json(sys.argv[1])
-publish(PublishInputs.model_validate_json(sys.argv[2]), Place(where, open_store(where.store), threading.Event(), tell))
-"""
-
-
 @pytest.mark.parametrize("part", [0, 100_000])
 def test_killed_between_upload_and_commit_it_only_commits(up: Uploader, part: int) -> None:
     up.hub.part = part
     given = [part.model_dump_json(by_alias=True) for part in (up.x.where, up.winner)]
-    run = subprocess.run([sys.executable, "-c", KILLED, *given], check=False, capture_output=True)
+    run = subprocess.run([sys.executable, "-c", KILLED, *given, "1"], check=False, capture_output=True)
     assert run.returncode == -signal.SIGKILL, run.stderr
     assert up.files() == {}
     assert up.hub.of(PUT)

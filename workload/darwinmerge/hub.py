@@ -7,6 +7,7 @@ here. The token goes to the hub only, never to the storage that the hub redirect
 the layers below are told by what they are, and their tracebacks are left out.
 """
 
+import hashlib
 import logging
 import random
 import re
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, StoreUnreachable
+from darwinmerge.uri import MODEL, REVISION
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ TIMEOUT = 60.0  # seconds without a byte
 AGAIN = (408, 425, 429, 500, 502, 503, 504)  # statuses that pass by themselves
 MAIN = "main"
 
-_URI = re.compile(r"hf://([A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?")
+_URI = re.compile(f"hf://({MODEL})(?:@({REVISION}))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LIMIT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")  # in a `RateLimit` header: nothing left for t seconds
 _TOKEN = (
@@ -63,6 +65,11 @@ class Entry:
     size: int  # bytes
     blob: str  # SHA-1 under which git keeps it, or what stands for it
     sha256: str  # of a large file; empty for others
+
+
+def blob_of(data: bytes) -> str:
+    """SHA-1, in hex, under which git keeps a file of these bytes, and by which the hub knows a small one."""
+    return hashlib.sha1(f"blob {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest()
 
 
 def parse(uri: str) -> Revision:

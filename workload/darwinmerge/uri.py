@@ -8,6 +8,8 @@ from darwinmerge.errors import BadConfiguration
 
 CLAIMS = "DARWIN_PVC_ROOT"  # the variable that names the folder in which claims are mounted, each under its name
 CLAIMS_DEFAULT = "/mnt/pvc"
+MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"  # a model on a hub: org/name
+REVISION = r"[A-Za-z0-9][A-Za-z0-9._/-]*"  # of it: a branch, a tag or a commit
 
 
 def file_path(uri: str) -> Path | None:

@@ -92,8 +92,9 @@ class HubFiles:
 
     def _require_whole(self, name: str, data: bytes) -> None:
         entry = self._entries[name]
-        as_git = hashlib.sha1(f"blob {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest()
-        found, listed = (hashlib.sha256(data).hexdigest(), entry.sha256) if entry.sha256 else (as_git, entry.blob)
+        found, listed = hub.blob_of(data), entry.blob
+        if entry.sha256:
+            found, listed = hashlib.sha256(data).hexdigest(), entry.sha256
         if found != listed:
             raise BadInput(
                 f"{self}/{name}: the hub gives another file than the commit has (digest {found[:16]}, listed "

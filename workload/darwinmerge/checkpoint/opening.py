@@ -12,9 +12,7 @@ from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.hub import HubFiles
 from darwinmerge.checkpoint.s3 import S3Files
 from darwinmerge.errors import BadConfiguration, BadInput
-from darwinmerge.uri import file_path
-
-_MODEL = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+from darwinmerge.uri import MODEL, file_path
 
 
 def open_model(
@@ -75,7 +73,7 @@ def _named_base(adapter: Files) -> str:
     named = config.base_model_name_or_path or ""
     if Path(named).is_absolute() and Path(named).is_dir():
         return named
-    if _MODEL.fullmatch(named):
+    if re.fullmatch(MODEL, named):
         return str(hub.parse(f"hf://{named}" + (f"@{config.revision}" if config.revision else "")))
     raise BadInput(
         f"{adapter}/{CONFIG}: the model that it is on, {named!r}, is neither on a hub nor a folder of this machine; "

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from darwinmerge.experiment.kinds import DEFAULT_KINDS, KindRule
 from darwinmerge.experiment.types import DECIMAL, Count, Frozen, NotNegative, Positive, PositiveShare, Share
 from darwinmerge.merge.methods import METHODS, MethodName, Parameters, dare_ties
+from darwinmerge.uri import MODEL, REVISION
 
 SCHEMES = ("file", "s3", "hf", "pvc")
 MAX_CANDIDATES = 48  # of one generation: its genomes must fit into a 4 KiB termination message
@@ -62,8 +63,6 @@ TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
 ARGUMENTS = r"^([A-Za-z_][A-Za-z0-9_]*=[^,=]+(,[A-Za-z_][A-Za-z0-9_]*=[^,=]+)*)?$"  # lm-eval's way to write arguments
 Arguments = Annotated[str, Field(pattern=ARGUMENTS, max_length=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
-REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
-BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 
 
 class Whole(Frozen):
@@ -440,12 +439,12 @@ class Health(Frozen):
 class Hub(Frozen):
     """A repository on the model hub of `HF_ENDPOINT`; the token is `HF_TOKEN` of the environment, and no field."""
 
-    repo: Annotated[str, Field(pattern=REPOSITORY, max_length=200)]
+    repo: Annotated[str, Field(pattern=f"^{MODEL}$", max_length=200)]
     """`org/name`. It is created where it isn't there. Nothing but an earlier child of this experiment is ever replaced
     in it."""
     private: bool = True
     """Whether it is created private; one that is there stays as it is."""
-    revision: Annotated[str, Field(pattern=BRANCH, max_length=200)] = "main"
+    revision: Annotated[str, Field(pattern=f"^{REVISION}$", max_length=200)] = "main"
     """The branch to which the child is committed, created where it isn't there."""
     ignore_licence: bool = False
     """Upload although a parent's licence, as its model card tells it, forbids sharing what is made from it. By default

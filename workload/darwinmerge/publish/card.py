@@ -19,9 +19,10 @@ from darwinmerge.evaluation.rows import Row, RowSets, TaskRows
 from darwinmerge.evaluation.statistics import Values, bootstrap_interval, weighted_mean
 from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.pipeline.tasks import Comparison, PublishInputs
-from darwinmerge.publish.lineage import REPOSITORY, Ancestor, Licence
+from darwinmerge.publish.lineage import Ancestor, Licence
 from darwinmerge.publish.record import Record
 from darwinmerge.report.lines import sentence, ties
+from darwinmerge.uri import MODEL
 
 HARNESS = "https://github.com/EleutherAI/lm-evaluation-harness"
 MODELS = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child"}
@@ -169,7 +170,7 @@ def _result(found: Findings, wanted: BenchmarkTask, rows: TaskRows, answers: Tas
 
 def _dataset(path: str, name: str) -> dict[str, str]:
     """A data set by its id on the hub, or the required type in a word that is no id: a task's name may be another's."""
-    if not re.fullmatch(REPOSITORY, path):
+    if not re.fullmatch(MODEL, path):
         return {"type": "custom"}
     return {"type": path, **({"config": name} if name else {})}
 

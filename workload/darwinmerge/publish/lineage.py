@@ -12,10 +12,10 @@ import yaml
 
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.uri import MODEL
 
 CARD = "README.md"
 LARGEST = 1 << 20  # bytes of a text that is read for what it tells
-REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 IN_CACHE = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")  # where the hub's own client keeps a download
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub writes them
 TEXTS = {"apache-2.0": r"Apache License\s+Version 2\.0", "mit": r"(The )?MIT License"}  # how licences begin
@@ -40,7 +40,7 @@ class Ancestor(Frozen):
     @property
     def hub(self) -> str:
         """Its id on the hub; empty where only its folder's name is known."""
-        return self.name if re.fullmatch(REPOSITORY, self.name) else ""
+        return self.name if re.fullmatch(MODEL, self.name) else ""
 
 
 def ancestor(uri: str, folder: ModelFolder) -> Ancestor:
@@ -51,7 +51,7 @@ def ancestor(uri: str, folder: ModelFolder) -> Ancestor:
         name=_name(uri, folder),
         licence=_licence(head, folder),
         languages=tuple(x for x in (languages if isinstance(languages, list) else [languages]) if isinstance(x, str)),
-        base=_model(folder.on) or (base if isinstance(base, str) and re.fullmatch(REPOSITORY, base) else ""),
+        base=_model(folder.on) or (base if isinstance(base, str) and re.fullmatch(MODEL, base) else ""),
     )
 
 
@@ -68,7 +68,7 @@ def _name(uri: str, folder: ModelFolder) -> str:
     if cached:
         return "/".join(cached.groups())
     own, said = uri.rstrip("/").rpartition("/")[2], folder.config.get("_name_or_path")
-    trusted = isinstance(said, str) and re.fullmatch(REPOSITORY, said) and said.rpartition("/")[2] == own
+    trusted = isinstance(said, str) and re.fullmatch(MODEL, said) and said.rpartition("/")[2] == own
     return str(said) if trusted else own
 
 

@@ -10,7 +10,6 @@ The hub is not told where things lie: `darwin-run.json` names there only parents
 store by its digest.
 """
 
-import hashlib
 import io
 import json
 import logging
@@ -121,8 +120,7 @@ def _holds(found: Branch, name: str, ref: Ref, place: Place) -> bool:
         return False
     if entry.sha256:
         return entry.sha256 == ref.sha256
-    data = place.store.read(ref.key)
-    return hashlib.sha1(f"blob {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest() == entry.blob
+    return hub.blob_of(place.store.read(ref.key)) == entry.blob
 
 
 def _public(told: Mapping[str, Any]) -> dict[str, Any]:
