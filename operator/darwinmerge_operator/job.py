@@ -10,7 +10,7 @@ from typing import Any, Literal
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, ExitCode
 from darwinmerge.experiment.types import Count, Frozen
-from darwinmerge.pipeline.orders import Orders
+from darwinmerge.pipeline.orders import POD_NAME, Orders
 from darwinmerge.pipeline.tasks import ScoreInputs
 from darwinmerge.uri import CLAIMS_DEFAULT
 from darwinmerge_operator.cluster_spec import Cluster, StagePod
@@ -175,6 +175,8 @@ def _environment(orders: Orders, cluster: Cluster, pod: StagePod) -> list[Json]:
     return [
         # a kubelet would replace `$(NAME)`, and takes `$$` for `$`
         {"name": "DARWIN_ORDERS", "value": _json(orders).replace("$", "$$")},
+        # after which its log is called; HOSTNAME is the node's where a Pod has its network
+        {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         *({"name": name, "value": value} for name, value in ours.items() if name not in named),
         *(written(variable) for variable in pod.env),
     ]

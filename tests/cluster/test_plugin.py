@@ -175,6 +175,13 @@ def test_logs_outlive_their_pods(story: Story) -> None:
     assert "/logs/score-" in done.stderr
 
 
+def test_logs_of_a_stage_outlive_its_pods(story: Story) -> None:
+    done = story.person.asks("logs", "tiny", "--stage", "score", "--tail", "1")
+    assert done.returncode == 0, done.stderr
+    assert {json.loads(line)["stage"] for line in done.stdout.splitlines()} == {"score"}
+    assert "/logs/score-" in done.stderr
+
+
 def test_without_credentials_of_ones_own_the_store_is_not_read_and_why_is_said(story: Story) -> None:
     told = story.person.refused("report", "tiny", s3=False)
     assert "S3 credentials of your own" in told and "the Secret s3, which is not read" in told

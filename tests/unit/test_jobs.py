@@ -268,6 +268,11 @@ def test_the_stores_place_is_told_and_a_persons_variables_have_the_last_word() -
     assert {"AWS_REGION", "AWS_ENDPOINT_URL_S3"}.isdisjoint(v["name"] for v in container_of(made())["env"])
 
 
+def test_a_worker_knows_its_pods_name_whatever_its_host_is_called() -> None:
+    (found,) = [v for v in container_of(made())["env"] if v["name"] == "POD_NAME"]
+    assert found["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
 def test_a_claim_is_mounted_once_and_read_only() -> None:
     places = {"father": "pvc://models/father", "mother": "pvc://models/deep/mother", "mother_base": "pvc://vast/base"}
     manifest = made(start(where=WHERE.model_copy(update=places)))

@@ -18,6 +18,7 @@ from darwinmerge.pipeline.tasks import Result, Task, TaskId
 
 MESSAGE_BYTES = 4096
 FAILURE_LETTERS = 600  # of an error's message
+POD_NAME = "POD_NAME"  # the variable that tells a pod its own name
 
 Part = Literal["all", "merge", "evaluate"]
 

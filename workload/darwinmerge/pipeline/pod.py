@@ -17,7 +17,7 @@ from pathlib import Path
 from darwinmerge.errors import DarwinError, ExitCode, Interrupted
 from darwinmerge.pipeline.claim import claim, held
 from darwinmerge.pipeline.log import Log
-from darwinmerge.pipeline.orders import Failure, Order, Orders, encode
+from darwinmerge.pipeline.orders import POD_NAME, Failure, Order, Orders, encode
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import Result
 from darwinmerge.pipeline.worker import exit_code, perform, prepare, words
@@ -90,6 +90,6 @@ def _do(one: Order, place: Place) -> Result | None:
 
 def _keep_log(log: Log, store: Store, first: Order) -> None:
     """The log outlives the pod; a store that can't be reached now has been told of already."""
-    name = f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    name = f"{os.environ.get(POD_NAME) or socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     with contextlib.suppress(DarwinError):
         store.create(layout.log(first.task.stage, first.id, name), log.bytes())
