@@ -16,6 +16,7 @@ from kubernetes.dynamic.exceptions import DynamicApiError
 from urllib3.exceptions import HTTPError
 
 from darwinmerge_operator.crd import crd
+from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.resource import RETRY
 from tests.cluster.conftest import Kubernetes, named, until
 from tests.cluster.operated import Json, Operator, Run, kill
@@ -25,6 +26,7 @@ TWO_OPERATORS_SECONDS = 60
 API_AWAY_SECONDS = 15
 NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
 HEARTBEAT_SECONDS = 3.0
+STAGES = {"recall", "resolve", "mri", "search", "score", "export", "health", "publish", "finish"}
 GRACE_SECONDS, SLACK_SECONDS = 30, 15  # a Pod's, and what a busy machine takes besides
 SUSPENSIONS = 20
 TOO_LITTLE, ENOUGH = "40Mi", "2Gi"  # of memory: Python with numpy and boto3 needs more than the one
@@ -40,6 +42,7 @@ class Scene:
     second: Operator  # not installed
     images: tuple[str, str]  # the operator's and the workers'
     told: dict[str, object] = field(default_factory=dict)  # for the table of faults
+    kept: dict[str, str] = field(default_factory=dict)  # of what was stored at some moment, when it first was
 
     def at_work(self, stage: str = "-score-") -> Json:
         """A Pod of a stage that has stored something, and not yet all."""
@@ -52,6 +55,25 @@ class Scene:
             return pods[0] if pods and self.chunks() > before else None
 
         return until(found, 300) or {}
+
+    def stages(self) -> Iterator[Json]:
+        """A Pod of each stage, as soon as one runs, until the run is over."""
+        struck: set[str] = set()
+
+        def found() -> Json | bool:
+            new = [pod for pod in self.run.running() if _stage(pod) not in struck]
+            return new[0] if new else bool(self.run.condition("Complete"))
+
+        while isinstance(pod := until(found, 300, 0.2), dict):
+            struck.add(_stage(pod))
+            yield pod
+        assert struck >= STAGES, struck
+        self.told["told"] = f"in {', '.join(sorted(struck))}"
+
+    def keep(self) -> None:
+        """Remember what is stored: none of it may be computed again."""
+        for key, when in self.run.stored().items():
+            self.kept.setdefault(key, when)
 
     def chunks(self) -> int:
         """How many pieces of evaluations are stored."""
@@ -69,6 +91,13 @@ class Scene:
         """Stop or start a program of the cluster."""
         subprocess.run([named("DARWIN_CLUSTER"), verb, named("DARWIN_CLUSTER_DIR"), name], check=True)
 
+    def again(self, pod: Json) -> bool:
+        """Whether its task's next attempt is there."""
+        mine, attempt = pod["metadata"]["labels"], f"{LABEL}/attempt"
+        same = [f"{LABEL}/{part}" for part in ("stage", "task", "part")]
+        others = [job["metadata"]["labels"] for job in self.run.jobs()]
+        return any(all(o[key] == mine[key] for key in same) and int(o[attempt]) > int(mine[attempt]) for o in others)
+
     def answers(self) -> bool:
         """Whether the API server does."""
         try:
@@ -85,6 +114,10 @@ class Scene:
         """Take the second away again, a minute after it came."""
         time.sleep(max(0.0, began + TWO_OPERATORS_SECONDS - time.monotonic()))
         self.second.uninstall()
+
+
+def _stage(pod: Json) -> str:
+    return str(pod["metadata"]["labels"][f"{LABEL}/stage"])
 
 
 def operator_killed(scene: Scene) -> None:
@@ -229,6 +262,24 @@ def node_lost(scene: Scene) -> None:
     until(lambda: not scene.run.condition("Stalled"), 300)
 
 
+def node_lost_in_every_stage(scene: Scene) -> None:
+    """Each time until what it was at is evicted, and another attempt is due."""
+    scene.operator.install(*scene.images, "tolerations[0].operator=Exists")
+    with another_node(scene.kubernetes):
+        for pod in scene.stages():
+            scene.keep()
+            _lose_the_node_until_another_attempt_than(scene, pod)
+
+
+def _lose_the_node_until_another_attempt_than(scene: Scene, pod: Json) -> None:
+    scene.program("stop", "kubelet")
+    try:
+        until(lambda: scene.run.leaving(pod), NODE_LOST_SECONDS, 1)
+        until(lambda: scene.again(pod))
+    finally:
+        scene.program("start", "kubelet")
+
+
 def _lose_the_node_of(scene: Scene, pod: Json) -> None:
     scene.program("stop", "kubelet")
     try:
@@ -245,16 +296,15 @@ def _lose_the_node_of(scene: Scene, pod: Json) -> None:
         scene.program("start", "kubelet")
 
 
-def api_server_restarted(scene: Scene) -> None:
+def api_server_restarted_in_every_stage(scene: Scene) -> None:
     """It is away for a while: nobody is told anything, and an operator that waits is in good health."""
-    scene.at_work()
     restarts = scene.operator.restarts()
-    scene.program("stop", "kube-apiserver")
-    time.sleep(API_AWAY_SECONDS)
-    scene.program("start", "kube-apiserver")
-    until(scene.answers)
-    known = scene.run.status()["progress"]
-    until(lambda: scene.run.condition("Complete") or scene.run.status()["progress"] != known)
+    for _ in scene.stages():
+        scene.keep()
+        scene.program("stop", "kube-apiserver")
+        time.sleep(API_AWAY_SECONDS)
+        scene.program("start", "kube-apiserver")
+        until(scene.answers)
     assert scene.operator.restarts() == restarts
 
 
@@ -289,8 +339,9 @@ FAULTS: tuple[Fault, ...] = (
     operator_away,
     two_operators,
     upgraded,
-    api_server_restarted,
+    api_server_restarted_in_every_stage,
     node_lost,
+    node_lost_in_every_stage,
 )
 
 
