@@ -6,7 +6,7 @@ Pods and their logs vanish with their Jobs, so that they are followed from the m
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ from tests.leaks import leaks
 
 LOOK_SECONDS = 1.0
 KINDS = ("Pod", "Job", "ConfigMap", "Event", KIND)
+WHOLE_RUN = ("Pod/", "log: ", "Job/", "ConfigMap/", f"{KIND}/", "store: ")
+WHATEVER_BECOMES_OF_IT = ("ConfigMap/", f"{KIND}/")
 GONE = (ApiException, DynamicApiError, HTTPError, OSError)  # the Pod, or for a while the API server
 
 
@@ -35,11 +37,14 @@ class Overheard:
     end: threading.Event = field(default_factory=threading.Event)
     followed: dict[str, threading.Thread] = field(default_factory=dict)
 
-    def assert_no_secret(self, run: Run) -> None:
-        """No key of the store, and no token, stands in any of it, nor in what the run has stored."""
+    def assert_no_secret(self, run: Run, kinds: Sequence[str] = WHOLE_RUN) -> None:
+        """No key of the store, and no token, stands in any of it, nor in what the run has stored.
+
+        Nor is the search blind: there was something of each of these kinds to be read.
+        """
         store = {f"store: {key}": run.read(key) for key in run.stored()}
         places = {**self.texts, **store}
-        for kind in ("Pod/", "log: ", "Job/", "ConfigMap/", f"{KIND}/", "store: "):
+        for kind in kinds:
             assert any(place.startswith(kind) for place in places), f"nothing of {kind} was heard: the search is blind"
         assert leaks([secret for _, secret in run.server.keys.values()], places) == []
 

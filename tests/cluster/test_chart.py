@@ -84,7 +84,8 @@ def test_every_object_is_valid_and_every_pod_is_restricted(
 ) -> None:
     where = [] if everywhere else ["--set", f"watchNamespaces={{{restricted}}}"]
     wanted = [f"metrics.{name}.enabled=true" for name in ("serviceMonitor", "prometheusRule", "dashboards")]
-    values = [*wanted, "networkPolicy.enabled=true", "kueue.enabled=true", f"worker.namespaces={{{restricted}}}"]
+    wanted += [f"{name}.enabled=true" for name in ("networkPolicy", "kueue", "serving")]
+    values = [*wanted, f"worker.namespaces={{{restricted}}}"]
     more = ["--set", ",".join(values), "--set", "extraEnv[0].name=A,podLabels.team=a,nodeSelector.pool=cpu"]
     text = program("helm", "template", "darwin", watched, "--namespace", restricted, *where, *more)
     (tmp_path / "chart.yaml").write_text(text)

@@ -17,6 +17,7 @@ from darwinmerge_operator.job import QUEUE_LABEL
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.faults import Scene
 from tests.cluster.operated import Json, Operator, Run
+from tests.cluster.overheard import WHATEVER_BECOMES_OF_IT, overheard
 from tests.cluster.queues import GPU, MERGE, Queue, queued, with_name
 from tests.cluster.test_faults import APART
 from tests.integration.conftest import World
@@ -43,7 +44,7 @@ def queue(kubernetes: Kubernetes, furnished: str) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def begin(operator: Operator, small_run: Callable[[str], Run]) -> Iterator[Callable[..., Run]]:
+def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -> Iterator[Callable[..., Run]]:
     """Applies the small experiment, in a queue."""
     made: list[Run] = []
 
@@ -54,9 +55,14 @@ def begin(operator: Operator, small_run: Callable[[str], Run]) -> Iterator[Calla
         made.append(run)
         return run
 
-    yield apply
-    for run in made:
-        run.delete()
+    with overheard(operator.kubernetes, furnished) as heard:
+        yield apply
+    try:
+        for run in made:
+            heard.assert_no_secret(run, WHATEVER_BECOMES_OF_IT)
+    finally:
+        for run in made:
+            run.delete()
 
 
 def held(run: Run, words: str) -> Json:

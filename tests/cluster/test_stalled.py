@@ -13,6 +13,7 @@ import pytest
 from darwinmerge_operator.resource import RETRY
 from tests.cluster.conftest import RESTRICTED, Kubernetes, running, until
 from tests.cluster.operated import Json, Operator, Run
+from tests.cluster.overheard import WHATEVER_BECOMES_OF_IT, overheard
 from tests.clustered import edited
 
 pytestmark = pytest.mark.cluster
@@ -63,9 +64,14 @@ def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -
         made.append(run)
         return run
 
-    yield apply
-    for run in made:
-        run.delete()
+    with overheard(operator.kubernetes, furnished) as heard:
+        yield apply
+    try:
+        for run in made:
+            heard.assert_no_secret(run, WHATEVER_BECOMES_OF_IT)
+    finally:
+        for run in made:
+            run.delete()
 
 
 @pytest.fixture(scope="module")
