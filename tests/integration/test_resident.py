@@ -1,11 +1,13 @@
 """A model that stays in memory: what a gene doesn't touch stays as it is, and the child is the same bit for bit."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from darwinmerge.checkpoint.dtypes import widen
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.evaluation import resident
 from darwinmerge.evaluation.resident import Resident
@@ -17,7 +19,9 @@ from darwinmerge.mri.table import diagnose
 from darwinmerge.pipeline.tasks import Terms, terms_of
 from darwinmerge.search.genome import Genome
 from tests.integration.conftest import World
+from tests.integration.test_activations import folder_of, tensors_of
 
+EMBEDDING = "model.embed_tokens.weight"
 PINS = Pins(father="f", mother="m")
 GENOME = Genome(ratio=0.5, attn=0.4, ffn=0.6, embed=0.5, density_a=1.0, density_b=0.8)
 Parents = tuple[ModelFolder, ModelFolder]
@@ -40,9 +44,9 @@ def merged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = arithmetic.merged_tensors
 
-    def noted(decisions: list[Decision], *rest: Any) -> Iterator[Any]:
+    def noted(decisions: list[Decision], *rest: Any, **more: Any) -> Iterator[Any]:
         names.extend(decision.name for decision in decisions)
-        return real(decisions, *rest)
+        return real(decisions, *rest, **more)
 
     monkeypatch.setattr(resident, "merged_tensors", noted)
     return names
@@ -96,8 +100,8 @@ def test_a_child_that_could_not_be_made_leaves_nothing_to_build_on(
     model.become(recipe(parents), *parents)
     noted = vars(resident)["merged_tensors"]
 
-    def broken(*given: Any) -> Iterator[Any]:
-        yield next(noted(*given))
+    def broken(*given: Any, **more: Any) -> Iterator[Any]:
+        yield next(noted(*given, **more))
         raise OSError("gone")
 
     monkeypatch.setattr(resident, "merged_tensors", broken)
@@ -107,3 +111,31 @@ def test_a_child_that_could_not_be_made_leaves_nothing_to_build_on(
     merged.clear()
     model.become(recipe(parents), *parents)
     assert len(merged) == len(recipe(parents).decisions)
+
+
+def test_weights_that_are_merged_in_place_are_those_that_are_copied(parents: Parents, terms: Terms) -> None:
+    in_place, copied = (Resident(parents[0], terms.model_copy(update={"dtype": d}), "cpu") for d in ("auto", "float32"))
+    for genes in ({}, {"ffn": 0.9}):
+        in_place.become(recipe(parents, genes), *parents)
+        copied.become(recipe(parents, genes), *parents)
+        assert weights(in_place) == weights(copied)
+
+
+def test_of_two_tensors_that_are_one_weight_of_the_model_the_last_counts(
+    parents: Parents, terms: Terms, tmp_path: Path
+) -> None:
+    pair = []
+    for who, folder in zip(("father", "mother"), parents, strict=True):
+        held = tensors_of(folder)
+        folder_of(folder, {**held, "lm_head.weight": held[EMBEDDING]}, tmp_path / who)
+        config = json.loads(folder.read("config.json")) | {"tie_word_embeddings": True}
+        (tmp_path / who / "config.json").write_text(json.dumps(config))
+        pair.append(ModelFolder(tmp_path / who))
+    father, mother = pair
+    wanted = recipe((father, mother))
+    made = zip(wanted.decisions, arithmetic.merged_tensors(wanted.decisions, wanted, father, mother), strict=True)
+    values = {decision.name: widen(*found).tobytes() for decision, found in made}
+    assert values[EMBEDDING] != values["lm_head.weight"]
+    model = Resident(father, terms, "cpu")
+    model.become(wanted, father, mother)
+    assert weights(model)["lm_head.weight"] == values[max(EMBEDDING, "lm_head.weight")]

@@ -7,6 +7,7 @@ mapped to. So what is scored is what is exported.
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -14,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from darwinmerge.checkpoint.dtypes import Bits
+from darwinmerge.checkpoint.dtypes import DTYPES, Bits
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.names import outside_text, spellings
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.harness import quiet
-from darwinmerge.merge.arithmetic import merged_tensors
+from darwinmerge.merge.arithmetic import child_info, merged_tensors
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.pipeline.tasks import Terms
 
@@ -49,6 +50,9 @@ class Resident:
         self._model = model.to(device).eval()
         self._names = name_map(father, self._model.state_dict())
         self._weights = dict(self._model.state_dict())
+        at = {name: self._weights[target].data_ptr() for name, target in self._names.items()}
+        several = {place for place, count in Counter(at.values()).items() if count > 1}
+        self._tied = {name for name, place in at.items() if place in several}  # the last one counts: one at a time
         self._verify(father)
         arguments = {"batch_size": terms.batch_size, "device": device} | simple_parse_args_string(terms.model_args)
         try:
@@ -65,11 +69,14 @@ class Resident:
         held, self._origins, self.recipe = self._origins, {}, ""  # whatever happens in between is no recipe's child
         origins = {d.name: recipe.origin(d) for d in recipe.decisions if self._changes(d, father)}
         wanted = [d for d in recipe.decisions if d.name in origins and held.get(d.name) != origins[d.name]]
+        dtypes = {d.name: child_info(d, recipe, father, mother).dtype for d in wanted}
+        places = {name: place for name, dtype in dtypes.items() if (place := self._place(name, dtype)) is not None}
         with torch.no_grad():
-            tensors = merged_tensors(wanted, recipe, father, mother, base)
+            tensors = merged_tensors(wanted, recipe, father, mother, base, into=places)
             for decision, (bits, dtype) in zip(wanted, tensors, strict=True):
-                weight = self._weights[self._names[decision.name]]
-                weight.copy_(as_torch(bits, dtype).view(weight.shape))
+                if decision.name not in places:
+                    weight = self._weights[self._names[decision.name]]
+                    weight.copy_(as_torch(bits, dtype).view(weight.shape))
         self._origins, self.recipe = origins, recipe.id
 
     def hold(self, child: ModelFolder, recipe: str) -> None:
@@ -82,6 +89,15 @@ class Resident:
                 weight = self._weights[target]
                 weight.copy_(as_torch(bits, child.info(name).dtype).view(weight.shape))
         self.recipe = recipe
+
+    def _place(self, name: str, dtype: str) -> Bits | None:
+        """The memory of a weight that holds `dtype` as it is, and of no other tensor: then nothing is copied."""
+        weight, bits = self._weights[self._names[name]], DTYPES[dtype].bits
+        same = as_torch(np.empty(0, bits), dtype).dtype == weight.dtype
+        if not same or weight.device.type != "cpu" or not weight.is_contiguous() or name in self._tied:
+            return None
+        place: Bits = weight.view(-1).view(torch.uint8).numpy().view(bits)
+        return place
 
     def _changes(self, decision: Decision, father: ModelFolder) -> bool:
         """Whether a tensor of the model may differ from one child to the next; what `merge.dtype` casts may."""

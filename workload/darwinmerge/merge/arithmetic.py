@@ -8,7 +8,7 @@ hold the two equal. That is DareTies without a base, and Linear, which is the sa
 read and merged by one thread of many; masks go by index, so the cuts don't show.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -67,12 +67,17 @@ def child_info(decision: Decision, recipe: Recipe, father: ModelFolder, mother: 
 
 
 def jobs(
-    decision: Decision, recipe: Recipe, father: ModelFolder, mother: ModelFolder, base: ModelFolder | None = None
+    decision: Decision,
+    recipe: Recipe,
+    father: ModelFolder,
+    mother: ModelFolder,
+    base: ModelFolder | None = None,
+    into: Bits | None = None,
 ) -> list[Job]:
     """The child's tensor, flat, in jobs of a block each, at least one, which read what they need of the parents.
 
     It is merged, or copied from the parent that the decision names. What a method has to know of the whole tensor is
-    found here, before the first job.
+    found here, before the first job. Each job gives its block; with `into`, the tensor's elements, it is put there.
 
     Raises:
         BadInput: the recipe has a base, and it isn't given, or lacks the tensor.
@@ -85,10 +90,11 @@ def jobs(
         def copy(part: slice) -> Bits:
             return np.ascontiguousarray(convert(copied[part], dtype, out))
 
-        return [partial(copy, part) for part in blocks(copied)]
+        return _placed(copy, blocks(copied), into)
     a, b = father.elements(name), mother.elements(name)
     if recipe.base or recipe.method not in FUSED:
-        return _planned(Whole(a, b, _of_base(decision, recipe, base), threads(father, mother)), decision, recipe, out)
+        whole = Whole(a, b, _of_base(decision, recipe, base), threads(father, mother))
+        return _placed(_planned(whole, decision, recipe, out), blocks(*whole.given), into)
     dtypes = father.info(name).dtype, mother.info(name).dtype
     coefficient = np.float32(recipe.coefficient(decision))
     key = mask.key_of(recipe.seed, "b", name)
@@ -106,21 +112,31 @@ def jobs(
         merge_bf16(*aligned, child, coefficient, *key, keep_below, start)
         return child
 
-    return [partial(block, part) for part in blocks(a, b)]
+    return _placed(block, blocks(a, b), into)
 
 
-def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> list[Job]:
-    """A merged tensor by its method's formula, in jobs of a block each."""
+def _placed(block: Callable[[slice], Bits], parts: Sequence[slice], into: Bits | None) -> list[Job]:
+    if into is None:
+        return [partial(block, part) for part in parts]
+
+    def place(part: slice) -> Bits:
+        into[part] = block(part)
+        return into[part]
+
+    return [partial(place, part) for part in parts]
+
+
+def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> Callable[[slice], Bits]:
+    """A block of a merged tensor, by its method's formula."""
     method = METHODS[recipe.method]
     plan = method.plan(recipe.terms(decision), whole)
-    given = (whole.a, whole.b) if whole.base is None else (whole.a, whole.b, whole.base)
-    dtypes = whole.a.dtype, whole.b.dtype, given[-1].dtype
+    dtypes = whole.a.dtype, whole.b.dtype, whole.given[-1].dtype
 
     def block(part: slice) -> Bits:
         base = None if whole.base is None else whole.base[part]
         return combined((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, out)
 
-    return [partial(block, part) for part in blocks(*given)]
+    return block
 
 
 def _of_base(decision: Decision, recipe: Recipe, base: ModelFolder | None) -> Elements | None:
@@ -139,8 +155,16 @@ def merged_tensors(
     father: ModelFolder,
     mother: ModelFolder,
     base: ModelFolder | None = None,
+    *,
+    into: Mapping[str, Bits] | None = None,
 ) -> Iterator[tuple[Bits, str]]:
-    """The child's tensors, flat, and their dtypes, one after the other; the next ones are merged meanwhile."""
-    work = (jobs(decision, recipe, father, mother, base) for decision in decisions)
+    """The child's tensors, flat, and their dtypes, one after the other; the next ones are merged meanwhile.
+
+    Those that `into` has by name are put there, and nowhere else.
+    """
+    places = into or {}
+    work = (jobs(decision, recipe, father, mother, base, places.get(decision.name)) for decision in decisions)
     for decision, found in zip(decisions, in_groups(work, threads(father, mother)), strict=True):
-        yield np.concatenate(found), child_info(decision, recipe, father, mother).dtype
+        place = places.get(decision.name)
+        bits = np.concatenate(found) if place is None else place
+        yield bits, child_info(decision, recipe, father, mother).dtype

@@ -38,6 +38,11 @@ class Whole(NamedTuple):
         """Elements."""
         return len(self.a)
 
+    @property
+    def given(self) -> "tuple[Elements, ...]":
+        """What there is of them."""
+        return (self.a, self.b) if self.base is None else (self.a, self.b, self.base)
+
     def products(self) -> tuple[float, float, float]:
         """|A|^2, the product of A and B, and |B|^2."""
         from darwinmerge.merge.methods import whole_kernel
@@ -100,8 +105,7 @@ class Whole(NamedTuple):
 
     def _each(self, job: Callable[[slice], T]) -> Iterator[T]:
         """What `job` gives for each part, in order; a part is whole blocks, but for the last."""
-        reads = [each.step for each in (self.a, self.b, self.base) if each is not None]
-        step = max(min(reads) // BLOCK, 1) * BLOCK
+        step = max(min(each.step for each in self.given) // BLOCK, 1) * BLOCK
         parts = cut(slice(0, self.size), step)
         if len(parts) == 1:
             return iter([job(parts[0])])
