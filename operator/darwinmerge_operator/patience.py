@@ -1,7 +1,8 @@
 """How often kopf asks the API server, whatever that answers: never at once again, and never for the last time.
 
 By itself kopf gives up on a server that answers with errors for a minute, and at once where a watch is refused with
-410; then the whole operator ends, or hangs in ending. And a watch that is cut is begun again at once, as often as it is
+410, or with 403, as by a server that has just begun and doesn't know its roles yet; then the whole operator ends, or
+hangs in ending. And a watch that is cut is begun again at once, as often as it is
 cut. So this stands between kopf and its session: each list and each watch has a share of requests that it can't exceed,
 waits longer after each error, and what kopf is told of an error is one of the two things that it knows how to go on
 after: a connection that failed (ask again), and too many requests (list anew). What the API server has to offer, which
@@ -89,16 +90,17 @@ class Pace:
         except (aiohttp.ClientError, TimeoutError):
             self.failed(path)
             raise
-        if response.status not in (410, 429) and response.status < 500:  # what else is refused, is for kopf to judge
+        if response.status not in (403, 410, 429) and response.status < 500:  # what else is refused, kopf may judge
             self._shares[path].backoffs = None
             if path[1] and response.ok:
                 self._heard(request.url.name)
             return response
         self.failed(path, response.headers.get("Retry-After"))
+        words = await response.text() if response.status == 403 else ""  # whoever reads kopf's log must learn why
         response.release()
         if response.status == 410:
             raise APITooManyRequestsError("the version is too old", status=410, headers={})
-        raise aiohttp.ClientConnectionError(f"API server: {response.status}")
+        raise aiohttp.ClientConnectionError(f"API server: {response.status} {words}".strip())
 
     async def turn(self, path: Path) -> None:
         """Wait until this path may be listed, or watched, once more."""

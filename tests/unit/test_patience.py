@@ -154,7 +154,7 @@ def test_kopf_hears_of_a_version_that_is_too_old_as_of_what_it_lists_anew_after(
     assert isinstance(asyncio.run(asked(server.port, Pace())), APITooManyRequestsError)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
 def test_and_of_a_server_in_trouble_as_of_a_broken_connection_after_which_the_watch_waits(
     server: Server, status: int
 ) -> None:
@@ -165,6 +165,11 @@ def test_and_of_a_server_in_trouble_as_of_a_broken_connection_after_which_the_wa
     server.status, server.headers = 200, {}
     assert asyncio.run(asked(server.port, pace)) == 200
     assert clock.slept == [40.0]
+
+
+def test_whoever_may_not_watch_is_told_so_in_the_api_servers_words(server: Server) -> None:
+    server.status = 403
+    assert "said by a test" in str(asyncio.run(asked(server.port, Pace())))
 
 
 def test_each_watch_that_is_tried_is_a_sign_of_life(server: Server) -> None:
