@@ -1,6 +1,7 @@
 """A third `base`: what may be one, what it changes in a recipe, a search and a claim, and what it leaves as it was."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from darwinmerge.experiment.load import parse
 from darwinmerge.experiment.manifest import Fitness, Merge, Mri
 from darwinmerge.experiment.places import require_apart
 from darwinmerge.merge.arithmetic import jobs, merged_tensors
-from darwinmerge.merge.overrides import Override, overridden
+from darwinmerge.merge.overrides import Override, overriding
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import diagnose
 from darwinmerge.pipeline.claim import claim
@@ -48,10 +49,16 @@ def opened(path: Path, base: dict[str, Tensor], **config: Any) -> tuple[ModelFol
 
 
 def recipe(
-    seed: int = 5, base: bool = True, pins: Pins = PINS, genes: dict[str, float] | None = None, **merge: Any
+    seed: int = 5,
+    base: bool = True,
+    pins: Pins = PINS,
+    genes: dict[str, float] | None = None,
+    overrides: Sequence[Override] = (),
+    **merge: Any,
 ) -> Recipe:
-    mixing = Mixing(mri_weight=0.7, merge=Merge(**merge), base=base)
-    return child_recipe([row(FFN), row(ATTN)], Genome(**{**GENES, **(genes or {})}), pins, mixing, seed)
+    mixing, genome = Mixing(mri_weight=0.7, merge=Merge(**merge), base=base), Genome(**{**GENES, **(genes or {})})
+    change = overriding(overrides, mixing.merge.method)
+    return child_recipe([row(FFN), row(ATTN)], genome, pins, mixing, seed, change)
 
 
 # ---- what may be one
@@ -159,8 +166,7 @@ def test_a_recipe_reads_back_as_itself() -> None:
 
 
 def test_an_override_of_a_density_is_of_both_task_vectors() -> None:
-    rows = [row(FFN), row(ATTN)]
-    found = overridden(recipe(), rows, [Override(kind="ffn", density=0.5)], 5)
+    found = recipe(overrides=[Override(kind="ffn", density=0.5)])
     ffn, attn = found.decisions
     assert (found.density_a_of(ffn), found.density_of(ffn)) == (0.5, 0.5)
     assert (found.density_a_of(attn), found.density_of(attn)) == (0.7, 0.5)
@@ -168,7 +174,25 @@ def test_an_override_of_a_density_is_of_both_task_vectors() -> None:
 
 def test_an_override_of_a_density_is_refused_where_a_method_has_none() -> None:
     with pytest.raises(BadConfiguration, match="density, which TaskArithmetic has none of"):
-        overridden(recipe(method="TaskArithmetic"), [row(FFN), row(ATTN)], [Override(kind="ffn", density=0.5)], 5)
+        recipe(method="TaskArithmetic", overrides=[Override(kind="ffn", density=0.5)])
+
+
+def test_what_only_an_override_gives_an_effect_counts() -> None:
+    whole, thinned = {"density_a": 1.0, "density_b": 1.0}, [Override(kind="ffn", density=0.5)]
+    found = recipe(base=False, genes=whole, overrides=thinned, rescale="Inverse")
+    assert (found.seed, found.rescale) == (5, "Inverse")
+    assert found.coefficient(found.decisions[0]) == found.decisions[0].ratio * 2
+    assert found.coefficient(found.decisions[1]) == found.decisions[1].ratio
+    copies, merged = [Override(pattern=".", ratio=1)], [Override(kind="ffn", ratio=0.3), Override(pattern=".", ratio=1)]
+    assert recipe(method="Ties", overrides=copies).base == ""
+    assert recipe(method="Ties", overrides=merged).base == PINS.base
+
+
+def test_an_override_that_says_what_is_so_anyway_makes_no_other_recipe() -> None:
+    same, one = {"density_a": 0.5, "density_b": 0.5}, [Override(kind="ffn", density=0.5)]
+    assert recipe(genes=same, overrides=one).id == recipe(genes=same).id
+    assert recipe(base=False, overrides=one).id == recipe(base=False).id
+    assert recipe(overrides=one).id != recipe().id
 
 
 # ---- whole children

@@ -18,7 +18,7 @@ from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.load import not_yaml, refused
 from darwinmerge.experiment.manifest import Spec, parse_size
 from darwinmerge.merge.methods import METHODS
-from darwinmerge.merge.overrides import Override, Overrides, overridden
+from darwinmerge.merge.overrides import Override, Overrides, overriding
 from darwinmerge.merge.recipe import Pins, Recipe, child_recipe
 from darwinmerge.mri.table import TensorRow, require_finite, table_digest
 from darwinmerge.pipeline.tasks import mixing_of
@@ -101,7 +101,7 @@ def merge(
     mixing = mixing_of(spec)
     found = [pin.result() for pin in pinned] or [UNKNOWN] * len(sources)
     pins = Pins(**dict(zip(("father", "mother", "base"), found, strict=False)))
-    recipe = overridden(child_recipe(rows, genome, pins, mixing, spec.seed), rows, overrides, spec.seed)
+    recipe = child_recipe(rows, genome, pins, mixing, spec.seed, overriding(overrides, spec.merge.method))
     if output is None:
         _print_plan(rows, recipe, as_json)
         return
@@ -133,7 +133,8 @@ def parse_genome(text: str) -> Genome:
         return Genome.of([given.get(gene, INERT.get(gene, given.get("ratio", 0.5))) for gene in GENES])
     except ValidationError as error:
         found = error.errors()[0]
-        raise BadConfiguration(f"--genome {found['loc'][0]}={found['input']}: it must lie within 0..1") from None
+        least = "0.000001" if str(found["loc"][0]).startswith("density") else "0"
+        raise BadConfiguration(f"--genome {found['loc'][0]}={found['input']}: it must lie within {least}..1") from None
 
 
 def read_overrides(path: Path | None) -> tuple[Override, ...]:

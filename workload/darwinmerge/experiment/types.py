@@ -44,4 +44,5 @@ Share = Annotated[float, Field(ge=0, le=1), DECIMAL]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), DECIMAL]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), DECIMAL]
 PositiveShare = Annotated[float, Field(gt=0, le=1), DECIMAL]
+Density = Annotated[float, Field(ge=1e-6, le=1), DECIMAL]  # a share that keeps something, by as much as genes are told
 Count = Annotated[int, Field(ge=1)]

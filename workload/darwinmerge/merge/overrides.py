@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.kinds import Kind
 from darwinmerge.experiment.types import Frozen, Share
-from darwinmerge.merge.methods import METHODS
-from darwinmerge.merge.recipe import Decision, Recipe
+from darwinmerge.merge.methods import METHODS, MethodName
+from darwinmerge.merge.recipe import Change, Decision
 from darwinmerge.mri.table import TensorRow
 
 
@@ -65,14 +65,16 @@ class Overrides(Frozen):
     """First fit wins."""
 
 
-def overridden(recipe: Recipe, rows: Sequence[TensorRow], overrides: Sequence[Override], seed: int) -> Recipe:
-    """The recipe with overrides applied; `seed` is the mask's, wherever anything is drawn.
+def overriding(overrides: Sequence[Override], method: MethodName) -> Change:
+    """What the overrides make of a tensor's decision.
 
     Raises:
         BadConfiguration: a density is overridden, and the method has none.
     """
+    if not METHODS[method].densities and any(override.density is not None for override in overrides):
+        raise BadConfiguration(f"an override says density, which {method} has none of; leave it out")
 
-    def decide(decision: Decision, row: TensorRow) -> Decision:
+    def change(decision: Decision, row: TensorRow) -> Decision:
         found = next((override for override in overrides if override.fits(row)), None)
         if found is None or row.presence != "both":
             return decision
@@ -81,20 +83,11 @@ def overridden(recipe: Recipe, rows: Sequence[TensorRow], overrides: Sequence[Ov
             changed = {0.0: _copy(decision, "father"), 1.0: _copy(decision, "mother")}.get(
                 found.ratio, Decision(name=decision.name, account="merged", ratio=found.ratio)
             )
-        if found.density is not None and changed.account == "merged" and _says_more(found.density, recipe):
+        if found.density is not None and changed.account == "merged":
             changed = changed.model_copy(update={"density": found.density})
         return changed
 
-    if not METHODS[recipe.method].densities and any(override.density is not None for override in overrides):
-        raise BadConfiguration(f"an override says density, which {recipe.method} has none of; leave it out")
-    decisions = tuple(decide(decision, row) for decision, row in zip(recipe.decisions, rows, strict=True))
-    drawn = any(recipe.draws(decision) for decision in decisions)
-    return recipe.model_copy(update={"decisions": decisions, "seed": seed if drawn else 0})
-
-
-def _says_more(density: float, recipe: Recipe) -> bool:
-    """Whether a tensor's own density is another than the recipe's; with a base it is that of both task vectors."""
-    return density != recipe.density or (recipe.base != "" and density != recipe.density_a)
+    return change
 
 
 def _copy(decision: Decision, parent: str) -> Decision:

@@ -6,7 +6,7 @@ come from.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -147,13 +147,24 @@ def _decide(row: TensorRow, ratio: float | Parent, settings: Merge) -> Decision:
     return Decision(name=row.name, account="merged", ratio=rounded(ratio))
 
 
-def child_recipe(rows: Sequence[TensorRow], genome: Genome, pins: Pins, mixing: Mixing, seed: int) -> Recipe:
+Change = Callable[[Decision, TensorRow], Decision]
+
+
+def child_recipe(
+    rows: Sequence[TensorRow],
+    genome: Genome,
+    pins: Pins,
+    mixing: Mixing,
+    seed: int,
+    change: Change = lambda decision, row: decision,
+) -> Recipe:
     """The recipe of a genome: final ratio = prescription x MRI weight + gene x (1 - MRI weight).
+
+    What is so decided goes through `change` (see `darwinmerge.merge.overrides`).
 
     Raises:
         BadInput: a tensor is only in one parent, and the settings don't say what then.
     """
-
     merge = mixing.merge
 
     def ratio(row: TensorRow) -> float | Parent:
@@ -164,7 +175,7 @@ def child_recipe(rows: Sequence[TensorRow], genome: Genome, pins: Pins, mixing: 
         gene: float = getattr(genome, gene_of(row.kind))
         return row.ratio_b * mixing.mri_weight + gene * (1 - mixing.mri_weight)
 
-    decisions = tuple(_decide(row, ratio(row), merge) for row in rows)
+    decisions = tuple(change(_decide(row, ratio(row), merge), row) for row in rows)
     return _recipe(pins, seed, genome, mixing, decisions)
 
 
@@ -185,7 +196,10 @@ def _recipe(pins: Pins, seed: int, genome: Genome, mixing: Mixing, decisions: tu
         return Recipe(father=pins.father, mother=pins.mother, dtype=merge.dtype, decisions=decisions, **copied)
     genes = density_genes(merge.method, mixing.base)
     density_a, density = (getattr(genome, gene) if gene in genes else 1.0 for gene in ("density_a", "density_b"))
-    drawn = method.draws and min(density_a, density) < 1
+    if density_a == density or not mixing.base:  # a tensor's own density may say nothing more
+        decisions = tuple(d.model_copy(update={"density": None}) if d.density == density else d for d in decisions)
+    densities = {d.density for d in decisions if d.account == "merged"}
+    drawn = method.draws and min(min(density_a, density) if each is None else each for each in densities) < 1
     said = method.parameters.model_validate(merge.model_dump(include=set(method.parameters.model_fields)))
     return Recipe(
         father=pins.father,

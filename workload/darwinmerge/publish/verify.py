@@ -19,7 +19,7 @@ from darwinmerge.checkpoint.folder import INDEX, ModelFolder, threads
 from darwinmerge.checkpoint.pair import aligned, aligned_base, same
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.arithmetic import child_info, merged_tensors
-from darwinmerge.merge.overrides import overridden
+from darwinmerge.merge.overrides import overriding
 from darwinmerge.merge.recipe import Decision, Recipe, child_recipe
 from darwinmerge.mri.table import TensorRow, diagnose, names_of, table_digest
 from darwinmerge.publish.record import Record
@@ -189,8 +189,8 @@ def _recipe_by_name(record: Record, reason: str) -> Check:
 
 def _recipe(record: Record, rows: Sequence[TensorRow]) -> Recipe:
     seed = record.recipe.seed  # 0 where nothing is drawn, whatever the experiment's
-    recipe = child_recipe(rows, record.genome, record.pins, record.mixing, seed)
-    return overridden(recipe, rows, record.overrides, seed)
+    change = overriding(record.overrides, record.mixing.merge.method)
+    return child_recipe(rows, record.genome, record.pins, record.mixing, seed, change)
 
 
 def _differences(recorded: Recipe, again: Recipe) -> list[str]:

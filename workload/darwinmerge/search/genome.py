@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from darwinmerge.experiment.kinds import Gene, gene_of
 from darwinmerge.experiment.manifest import Bounds, Transplant
-from darwinmerge.experiment.types import Frozen, Share
+from darwinmerge.experiment.types import Density, Frozen, Share
 from darwinmerge.mri.table import TensorRow
 
 GENES: tuple[Gene, ...] = ("ratio", "attn", "ffn", "embed", "density_a", "density_b")
@@ -19,14 +19,14 @@ INERT: dict[Gene, float] = {"density_a": 1.0, "density_b": 1.0}  # what a gene w
 
 
 class Genome(Frozen):
-    """Six genes, each a share."""
+    """Six genes, each a share; a density keeps something."""
 
     ratio: Share
     attn: Share
     ffn: Share
     embed: Share
-    density_a: Share
-    density_b: Share
+    density_a: Density
+    density_b: Density
 
     @field_validator("*")
     @classmethod
