@@ -26,6 +26,7 @@ TWO_OPERATORS_SECONDS = 60
 API_AWAY_SECONDS = 15
 NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
 HEARTBEAT_SECONDS = 3.0
+NODE_KNOWN_SECONDS = 60
 STAGES = {"recall", "resolve", "mri", "search", "score", "export", "health", "publish", "finish"}
 GRACE_SECONDS, SLACK_SECONDS = 30, 15  # a Pod's, and what a busy machine takes besides
 SUSPENSIONS = 20
@@ -263,9 +264,15 @@ def node_lost(scene: Scene) -> None:
 
 
 def node_lost_in_every_stage(scene: Scene) -> None:
-    """Each time until what it was at is evicted, and another attempt is due."""
+    """Each time until what it was at is evicted, and another attempt is due.
+
+    The first time, the other node has been there for a while: Kubernetes evicts nothing before it knows it well.
+    """
+    scene.run.patch({"cluster": {"suspend": True}})
     scene.operator.install(*scene.images, "tolerations[0].operator=Exists")
     with another_node(scene.kubernetes):
+        time.sleep(NODE_KNOWN_SECONDS)
+        scene.run.patch({"cluster": {"suspend": False}})
         for pod in scene.stages():
             scene.keep()
             _lose_the_node_until_another_attempt_than(scene, pod)

@@ -110,6 +110,19 @@ def test_after_gc_a_run_is_what_it_was_and_a_former_winner_comes_back_to_the_bit
     assert world.objects() == whole
 
 
+def test_a_run_goes_on_where_it_was_last_run_unless_told_otherwise(undisturbed: World, tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    shutil.copytree(undisturbed.folder, world.folder)
+    note = json.loads((world.store / "run.json").read_text())
+    note["where"]["device"] = "cuda:7"
+    (world.store / "run.json").write_text(json.dumps(note))
+    for command in (("run", world.manifest), ("resume", world.store), ("resume", world.manifest)):
+        refused = darwin(*command, "--dry-run")
+        assert refused.returncode == ExitCode.BAD_CONFIGURATION
+        assert "--device cuda:7" in refused.stderr
+        assert "finished    Complete" in told(*command, "--dry-run", "--device", "cpu")
+
+
 def test_stores_are_found_in_a_bucket(s3: S3) -> None:
     place = f"s3://{BUCKET}/found"
     for name in ("a", "deep/b"):

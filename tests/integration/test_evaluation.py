@@ -13,6 +13,7 @@ import yaml
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.answers import Answers, read_answers
 from darwinmerge.evaluation.harness import Benchmark
+from darwinmerge.evaluation.lm_task import digest_of
 from darwinmerge.experiment.experiment import experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.pipeline.claim import claim
@@ -291,6 +292,18 @@ def test_code_runs_where_the_manifest_allows_it_by_name(world: World) -> None:
     world.edit("evaluation", "allowCode", value=["skill_a"])
     father(world)
     assert sum(prompt.endswith(" please") for prompt in prompts(world)) == 64
+
+
+def test_code_that_a_function_calls_is_part_of_the_task(world: World) -> None:
+    coded(world)
+    found = []
+    for words in ("please", "now"):
+        (world.folder / "tasks" / "helper.py").write_text(
+            f"def asked(text):\n    return text + ' {words}'\n\n\ndef text(doc):\n    return asked(doc['text'])\n"
+        )
+        wanted = load(world.manifest).spec.evaluation.tasks[0]
+        found.append(digest_of(Benchmark(str(world.folder / "tasks"), ("skill_a",)).task(wanted)))
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("asks", [{"unsafe_code": True}, {"dataset_kwargs": {"trust_remote_code": True}}])

@@ -153,6 +153,7 @@ def test_a_run_whose_parents_are_on_a_hub_leaves_the_same_objects_and_no_token(
             assert mine[key] == data, key
     noted = json.loads((world.folder / "child" / "darwin-run.json").read_text())
     assert noted["mother"] == f"hf://org/mother@{commit}"
+    assert f"uri: hf://org/mother@{commit}" in (world.store / "report.html").read_text(), "it can be made again"
     everything = b"".join(path.read_bytes() for path in world.folder.rglob("*") if path.is_file())
     assert there.token not in run.stdout + run.stderr
     assert there.token.encode() not in everything

@@ -89,7 +89,7 @@ def test_a_uri_that_names_no_place_in_s3_is_refused_with_how_to_write_it(uri: st
 
 @pytest.mark.parametrize(("uri", "bucket"), [("s3://b/x", "b"), ("s3://a bucket/x", "a bucket"), ("s3://-ab", "-ab")])
 def test_a_name_that_no_bucket_can_have_is_refused_with_the_rule(uri: str, bucket: str) -> None:
-    with pytest.raises(BadConfiguration, match=f"{uri}: '{bucket}' can't be the name of a bucket: it has 3 to 255"):
+    with pytest.raises(BadConfiguration, match="can't be the name of a bucket: it has 3 to 255"):
         parse(uri)
 
 

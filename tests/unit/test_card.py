@@ -354,6 +354,11 @@ def test_a_parent_s_card_tells_licence_languages_and_base(tmp_path: Path) -> Non
     assert (told.licence, told.languages, told.base) == (APACHE, ("en", "fr"), "org/base")
 
 
+@pytest.mark.parametrize(("listed", "base"), [("[org/base]", "org/base"), ("[org/base, org/other]", "")])
+def test_a_card_may_list_what_a_model_is_made_from(tmp_path: Path, listed: str, base: str) -> None:
+    assert ancestor("a", folder(tmp_path / "a", f"---\nbase_model: {listed}\n---\n")).base == base
+
+
 @pytest.mark.parametrize(
     "readme",
     [

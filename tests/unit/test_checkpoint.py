@@ -147,10 +147,10 @@ def test_the_pin_is_that_of_the_content_whatever_the_folder_is_called(
 
 def test_side_files_are_those_a_child_takes_over(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
     write_model(tmp_path, tensors, 2)
-    for name in ("tokenizer.json", "chat_template.jinja", "README.md", "darwin.json", "merges.txt"):
+    for name in ("tokenizer.json", "chat_template.jinja", "README.md", "darwin.json", "merges.txt", "spiece.model"):
         (tmp_path / name).write_text("{}")
     found = open_model(str(tmp_path)).side_files()
-    assert found == ["chat_template.jinja", "config.json", "merges.txt", "tokenizer.json"]
+    assert found == ["chat_template.jinja", "config.json", "merges.txt", "spiece.model", "tokenizer.json"]
 
 
 def test_paths_and_file_uris_are_one_place(tmp_path: Path, tensors: dict[str, Tensor]) -> None:

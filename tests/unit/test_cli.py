@@ -16,7 +16,7 @@ from darwinmerge.cli.init import init
 from darwinmerge.cli.main import COMMANDS, cli
 from darwinmerge.cli.resume import with_steps
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.experiment import Experiment, evaluation_questions, experiment_of
+from darwinmerge.experiment.experiment import Experiment, experiment_of, planned_questions
 from darwinmerge.experiment.load import load, parse
 from darwinmerge.experiment.manifest import Manifest, Parent, Spec
 from darwinmerge.pipeline.claim import claim, noted
@@ -199,7 +199,7 @@ def test_a_budget_buys_as_many_generations_as_it_can(tmp_path: Path) -> None:
     rows = ("--search-rows", "100", "--verdict-rows", "400", "--candidates", "6")
     spec = written(tmp_path, *WHERE, *TASK, *rows, "--budget", "9000").spec
     steps = spec.evolution.steps
-    questions = [evaluation_questions(spec.evaluation, n, 6) for n in (steps, steps + 1)]
+    questions = [planned_questions(spec.evaluation, 6 * n) for n in (steps, steps + 1)]
     assert questions[0] is not None and questions[1] is not None
     assert questions[0] <= 9000 < questions[1]
     with pytest.raises(BadConfiguration, match=r"--budget 100: a run of one generation asks 2,800 questions"):

@@ -1,6 +1,7 @@
 """A manifest is read whole or refused with every mistake in it, by path, by what was found and what is allowed."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from darwinmerge import hub, s3
+from darwinmerge.cli.merge import parse_genome
 from darwinmerge.errors import BadConfiguration, ExitCode
 from darwinmerge.experiment.load import load, parse
 from darwinmerge.experiment.manifest import Manifest, parse_size
@@ -145,11 +148,31 @@ def test_a_wrong_member_of_a_union_is_told_both_ways_out() -> None:
     assert only_mistake(output={"uri": "ftp://x"}).startswith("spec.output.uri: unknown scheme 'ftp'; allowed: a path")
 
 
-def test_access_keys_in_a_uri_are_refused_and_not_told_again() -> None:
-    told = only_mistake(store={"uri": "s3://AKIA:geheim@models/runs"})
+@pytest.mark.parametrize("secret", ["geheim", "ge/he+im", "ge@heim"])
+def test_access_keys_in_a_uri_are_refused_and_not_told_again(secret: str) -> None:
+    uri = f"s3://AKIA:{secret}@models/runs"
+    told = only_mistake(store={"uri": uri})
     assert told.startswith("spec.store.uri: write s3://bucket/prefix; access keys come from the environment")
-    assert "AKIA" not in told
-    assert "geheim" not in told
+    with pytest.raises(BadConfiguration) as refused:
+        s3.parse(uri)
+    for text in (told, str(refused.value)):
+        assert "AKIA" not in text
+        assert secret[-4:] not in text
+
+
+def test_of_a_model_on_a_hub_the_name_is_told() -> None:
+    with pytest.raises(BadConfiguration, match=re.escape("hf://org/name@a..b: not a model")):
+        hub.parse("hf://org/name@a..b")
+    with pytest.raises(BadConfiguration) as refused:
+        hub.parse("hf://me:geheim@org/name")
+    assert "geheim" not in str(refused.value)
+
+
+def test_a_density_is_never_nothing() -> None:
+    bounds = {"densityB": {"min": 0, "max": 1}}
+    assert "densityB.min" in only_mistake(search={"bounds": bounds})
+    with pytest.raises(BadConfiguration, match=r"--genome density_b=0\.0: it must lie within 0\.000001\.\.1"):
+        parse_genome("ratio=0.5,density_b=0")
 
 
 def test_of_two_fields_that_contradict_each_other_the_contradiction_is_told_and_no_more() -> None:

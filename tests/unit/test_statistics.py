@@ -51,8 +51,7 @@ def test_on_one_task_of_zeros_and_ones_the_sign_flip_test_is_mcnemars_exact_test
     exact = by_binomial(wins, losses)
     found = sign_flip_p([outcomes(wins, losses, 30)], [1.0], 0)
     assert found == pytest.approx(exact, rel=1e-9)
-    if wins + losses < 1000:
-        assert mcnemar(*_answers(wins, losses)) == pytest.approx((wins, losses, exact), rel=1e-9)
+    assert mcnemar(*_answers(wins, losses)) == pytest.approx((wins, losses, exact), rel=1e-9)
 
 
 def _answers(wins: int, losses: int) -> tuple[Values, Values]:
@@ -61,8 +60,9 @@ def _answers(wins: int, losses: int) -> tuple[Values, Values]:
     return one, other
 
 
-def test_mcnemar_of_thousands_of_questions_is_close_to_exact() -> None:
-    assert mcnemar(*_answers(560, 480))[2] == pytest.approx(by_binomial(560, 480), rel=0.02)
+def test_mcnemar_of_thousands_of_questions_is_exact_too() -> None:
+    assert mcnemar(*_answers(5600, 5400))[2] == pytest.approx(by_binomial(5600, 5400), rel=1e-9)
+    assert mcnemar(*_answers(600, 600))[2] == 1.0
 
 
 def test_two_weighted_tasks_by_hand() -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, StoreUnreachable
-from darwinmerge.uri import MODEL, REVISION
+from darwinmerge.uri import MODEL, REVISION, without_user
 
 T = TypeVar("T")
 
@@ -80,7 +80,9 @@ def parse(uri: str) -> Revision:
     """
     found = _URI.fullmatch(uri)
     if not found or "--" in found[1] or ".." in uri:
-        raise BadConfiguration(f"{uri}: not a model on the hub; write hf://org/name or hf://org/name@revision")
+        raise BadConfiguration(
+            f"{without_user(uri)}: not a model on the hub; write hf://org/name or hf://org/name@revision"
+        )
     return Revision(found[1], found[2] or MAIN)
 
 
@@ -179,7 +181,7 @@ class Reader:
         given = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
         if answer.status_code == 200 and start:
             raise BadConfiguration(
-                f"{place}: {_endpoint()} gives whole files only; set HF_ENDPOINT to a hub that gives parts of them, or "
+                f"{place}: {_hub()} gives whole files only; set HF_ENDPOINT to a hub that gives parts of them, or "
                 "download the model and give its folder"
             )
         if given and (int(given[1]), int(given[2])) != (start, size):
@@ -267,10 +269,10 @@ def named(error: BaseException, place: str, may: May = "read") -> DarwinError:
     if isinstance(error, HFValidationError):
         return BadConfiguration(f"{place}: not a model's name on the hub")
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
-        return BadConfiguration(f"{place}: {_endpoint()} is no place of a hub; correct HF_ENDPOINT")
+        return BadConfiguration(f"{place}: {_hub()} is no place of a hub; correct HF_ENDPOINT")
     if isinstance(error, (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError, httpx2.ProxyError)):
-        return StoreUnreachable(f"{place}: {type(error).__name__}: {error or 'no answer'} ({_endpoint()})")
-    return StoreUnreachable(f"{place}: {type(error).__name__} ({_endpoint()})")
+        return StoreUnreachable(f"{place}: {type(error).__name__}: {error or 'no answer'} ({_hub()})")
+    return StoreUnreachable(f"{place}: {type(error).__name__} ({_hub()})")
 
 
 def _answered(response: Any, place: str) -> DarwinError:
@@ -278,20 +280,20 @@ def _answered(response: Any, place: str) -> DarwinError:
     status, code, token = response.status_code, response.headers.get("X-Error-Code", ""), _TOKEN.format("read")
     model = place.removeprefix("hf://").partition("@")[0]
     if code == "GatedRepo":
-        page = f"accept its terms at {_endpoint()}/{model}"
+        page = f"accept its terms at {_hub()}/{model}"
         return BadConfiguration(f"{place}: {model} is gated, and you may not read it ({status}); {page}, and {token}")
     if code == "RevisionNotFound":
         return BadInput(f"{place}: {model} has no such revision; give a branch, a tag or a whole commit")
     if code == "EntryNotFound":
         return BadInput(f"{place}: {model} has no such file at this revision")
     if status == 404:
-        return BadInput(f"{place}: the hub has no such model ({_endpoint()}); correct its name, or {token}")
+        return BadInput(f"{place}: the hub has no such model ({_hub()}); correct its name, or {token}")
     if status in (401, 403):
         who = "with this token" if "authorization" in _headers() else "to those without a token"
         return BadConfiguration(f"{place}: the hub shows no such model {who} ({status}); correct its name, or {token}")
     if status in AGAIN:
         return StoreUnreachable(f"{place}: the hub answers {status}")
-    return BadInput(f"{place}: the hub answers {status}{f' ({code})' if code else ''}; look at {_endpoint()}/{model}")
+    return BadInput(f"{place}: the hub answers {status}{f' ({code})' if code else ''}; look at {_hub()}/{model}")
 
 
 def _refused(response: Any, place: str) -> DarwinError:
@@ -304,7 +306,7 @@ def _refused(response: Any, place: str) -> DarwinError:
     said = f"({status}{': ' if says else ''}{says})"
     if status in (401, 403):
         return BadConfiguration(f"{place}: the hub takes no upload with this token {said}; {_TOKEN.format('write')}")
-    return BadInput(f"{place}: the hub refuses the upload {said}; look at {_endpoint()}")
+    return BadInput(f"{place}: the hub refuses the upload {said}; look at {_hub()}")
 
 
 def _session() -> Any:
@@ -314,6 +316,11 @@ def _session() -> Any:
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return get_session()
+
+
+def _hub() -> str:
+    """The endpoint, for messages."""
+    return without_user(_endpoint())
 
 
 def _endpoint() -> str:

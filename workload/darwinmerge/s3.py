@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, StoreUnreachable
+from darwinmerge.uri import without_user
 
 ATTEMPTS = 10  # at one request, with exponential back-off: about a minute of throttling; AWS_MAX_ATTEMPTS overrides it
 BODY_ATTEMPTS = 5  # at one answer whose body broke off: botocore repeats a request only until its headers are there
@@ -50,14 +51,14 @@ def parse(uri: str) -> tuple[str, str]:
     """
     scheme, _, rest = uri.partition("://")
     bucket, _, prefix = rest.partition("/")
-    prefix = prefix.removesuffix("/")
+    prefix, told = prefix.removesuffix("/"), without_user(uri)
     if scheme != "s3" or not bucket:
-        raise BadConfiguration(f"{uri}: not a place in S3; write s3://bucket/prefix")
+        raise BadConfiguration(f"{told}: not a place in S3; write s3://bucket/prefix")
     if not _NAME.fullmatch(bucket):
         rule = "it has 3 to 255 letters, digits, '.', '_' and '-', and begins and ends with a letter or digit"
-        raise BadConfiguration(f"{uri}: '{bucket}' can't be the name of a bucket: {rule}")
+        raise BadConfiguration(f"{told}: the first part can't be the name of a bucket: {rule}")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise BadConfiguration(f"{uri}: the prefix has an empty, '.' or '..' part; write s3://bucket/prefix")
+        raise BadConfiguration(f"{told}: the prefix has an empty, '.' or '..' part; write s3://bucket/prefix")
     return bucket, prefix
 
 

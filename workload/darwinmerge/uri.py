@@ -1,6 +1,7 @@
 """Places by URI: a path, `file://`, a volume claim's `pvc://claim/path`, or a scheme that somebody else must know."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -9,7 +10,13 @@ from darwinmerge.errors import BadConfiguration
 CLAIMS = "DARWIN_PVC_ROOT"  # the variable that names the folder in which claims are mounted, each under its name
 CLAIMS_DEFAULT = "/mnt/pvc"
 MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"  # a model on a hub: org/name
+_BEFORE_AT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s\"']*)@")
 REVISION = r"[A-Za-z0-9][A-Za-z0-9._/-]*"  # of it: a branch, a tag or a commit
+
+
+def without_user(text: str) -> str:
+    """A text as it may be told: in URIs, what stands before an `@` may be somebody's key, unless it names a model."""
+    return _BEFORE_AT.sub(lambda m: m[0] if m[1] == "hf" and re.fullmatch(MODEL, m[2]) else f"{m[1]}://…@", text)
 
 
 def file_path(uri: str) -> Path | None:

@@ -33,6 +33,7 @@ SIDE_FILES = (  # what goes with the weights; other files of a folder (cards, lo
     "added_tokens.json",
     "vocab.*",
     "merges.txt",
+    "*.model",  # of SentencePiece
     "*.jinja",
     "chat_template.json",
     "*processor_config.json",

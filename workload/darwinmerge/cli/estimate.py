@@ -7,7 +7,7 @@ import yaml
 from darwinmerge.checkpoint.opening import local_path, open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.statistics import detectable, rows_needed
-from darwinmerge.experiment.experiment import SIDES, Experiment, evaluation_questions
+from darwinmerge.experiment.experiment import SIDES, Experiment, planned_questions
 from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import RowCounts
@@ -87,7 +87,7 @@ def estimate(experiment: Experiment, rows: tuple[RowCounts, ...] = ()) -> Estima
         mother=mother,
         generations=evolution.steps,
         candidates=evolution.steps * evolution.candidates,
-        questions=evaluation_questions(evaluation, evolution.steps, evolution.candidates),
+        questions=planned_questions(evaluation, evolution.steps * evolution.candidates),
         verdict_rows=sum(known) if counted else None,
         detectable=None if seen is None else round(seen, 4),
         min_difference=smallest,

@@ -2,6 +2,7 @@
 
 import os
 import re
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from darwinmerge.cli.validate import model_of
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.experiment import evaluation_questions, experiment_of
+from darwinmerge.experiment.experiment import experiment_of, planned_questions
 from darwinmerge.experiment.load import check, parse
 from darwinmerge.experiment.manifest import Evaluation, Evolution
 from darwinmerge.experiment.places import require_apart
@@ -34,8 +35,9 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("file", default="merge.yaml", metavar="[FILE]")
-@click.option("--father", required=True, help="Parent A: a model folder, or s3://bucket/prefix.")
+@click.option("--father", required=True, help="Parent A: a model folder, s3://bucket/prefix, hf://org/name.")
 @click.option("--mother", required=True, help="Parent B.")
+@click.option("--base", help="What both are fine-tunes of, for the merge methods that move from it.")
 @click.option("--task", "tasks", multiple=True, required=True, metavar="NAME[:METRIC]", help="An lm-eval task; repeat.")
 @click.option("--task-folder", help="A folder with lm-eval task YAML of your own, besides lm-eval's.")
 @click.option("--steps", type=int, help="Generations.")
@@ -54,6 +56,7 @@ def init(
     file: str,
     father: str,
     mother: str,
+    base: str | None,
     tasks: tuple[str, ...],
     task_folder: str | None,
     steps: int | None,
@@ -80,10 +83,11 @@ def init(
     if path and path.exists() and not force:
         raise BadConfiguration(f"{path}: it exists; choose another FILE, or overwrite it with --force")
     name = name or (re.sub(r"[^a-z0-9]+", "-", path.stem.lower())[:36].strip("-") if path else "merge")
+    places = {"father": father, "mother": mother, **_given(base=base)}
     rows = {"search": _given(rows=search_rows), "verdict": _given(rows=verdict_rows)}
     evolution = _given(steps=steps, candidates=candidates)
     spec: dict[str, Any] = {
-        "parents": {"father": {"uri": _seen_from(path, father)}, "mother": {"uri": _seen_from(path, mother)}},
+        "parents": {who: {"uri": _seen_from(path, place)} for who, place in places.items()},
         "evaluation": {"tasks": [_task(task) | {side: n for side, n in rows.items() if n} for task in tasks]}
         | _given(taskFolder=_seen_from(path, task_folder) if task_folder else None),
         "evolution": {"steps": Evolution().steps, "candidates": Evolution().candidates} | evolution,
@@ -105,7 +109,7 @@ def init(
     text = HEAD.format(path.name if path else "FILE") + written(document, model)
     manifest = parse(text, file, model)  # with so many generations, and as a file
     require_apart(experiment_of(manifest, path.parent if path else Path()))
-    for who, place in (("father", father), ("mother", mother)):
+    for who, place in places.items():
         if "://" not in place and not Path(place).expanduser().is_dir():
             click.echo(f"warning: {who} {place}: no such model folder (yet)", err=True)
     if path is None:
@@ -139,11 +143,12 @@ def _task(given: str) -> dict[str, Any]:
 
 def _generations(budget: int, evaluation: Evaluation, evolution: Evolution) -> int:
     """As many generations as can be asked with so many questions."""
-    none, one = (evaluation_questions(evaluation, steps, evolution.candidates) for steps in (0, 1))
-    if none is None or one is None:
+    one = planned_questions(evaluation, evolution.candidates)
+    if one is None:
         raise BadConfiguration("--budget: how many questions a run asks is known from --search-rows and --verdict-rows")
     if budget < one:
         raise BadConfiguration(
             f"--budget {budget}: a run of one generation asks {one:,} questions; give more, or fewer rows"
         )
-    return min((budget - none) // (one - none), MAX_STEPS)
+    steps = range(1, MAX_STEPS + 1)
+    return bisect_right(steps, budget, key=lambda n: planned_questions(evaluation, n * evolution.candidates) or 0)

@@ -17,11 +17,11 @@ from darwinmerge.errors import BadConfiguration, ExitCode
 from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.places import require_places
-from darwinmerge.pipeline.claim import held
+from darwinmerge.pipeline.claim import held, noted
 from darwinmerge.pipeline.plan import plan
 from darwinmerge.pipeline.runner import Runner
 from darwinmerge.report.lines import title
-from darwinmerge.store import open_store
+from darwinmerge.store import layout, open_store
 
 EPILOG = """
 \b
@@ -70,9 +70,7 @@ def carry_out(experiment: Experiment, workers: int, device: str | None, dry_run:
     Raises:
         DarwinError: it can't go on without a person, or was stopped.
     """
-    if device:
-        where = experiment.where.model_copy(update={"device": device})
-        experiment = experiment.model_copy(update={"where": where})
+    experiment = with_device(experiment, device)
     require_places(experiment)
     require_device(experiment.where.device, workers)
     if dry_run:
@@ -90,6 +88,15 @@ def carry_out(experiment: Experiment, workers: int, device: str | None, dry_run:
     if as_json:
         click.echo(summary.model_dump_json(by_alias=True, indent=1))
     raise SystemExit(ExitCode.OK if outcome.kind == "Complete" else ExitCode.FAILED)
+
+
+def with_device(experiment: Experiment, device: str | None) -> Experiment:
+    """The experiment on a device; None: on the one that its store was last run on, if it was."""
+    store = open_store(experiment.where.store)
+    if device is None and store.head(layout.RUN) is not None:
+        device = noted(store).where.device
+    where = experiment.where.model_copy(update={"device": device or experiment.where.device})
+    return experiment.model_copy(update={"where": where})
 
 
 def require_device(name: str, workers: int) -> None:

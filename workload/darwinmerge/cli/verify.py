@@ -47,10 +47,10 @@ def verify(
 ) -> None:
     """Prove that CHILD is what its record, darwin.json, says: from its parents, bit for bit.
 
-    CHILD is a folder or s3:// prefix. Its files, its parents and their base are hashed, the parents are diagnosed
-    again, the recipe is computed again, and the merge is done again in memory and held against the child. Exits 1 where
-    something is not as recorded, and 65 where the parents are not those of the record, so that the child can't be held
-    against them.
+    CHILD is a folder, or a model in S3 or on a hub. Its files, its parents and their base are hashed, the parents are
+    diagnosed again, the recipe is computed again, and the merge is done again in memory and held against the child.
+    Exits 1 where something is not as recorded, and 65 where the parents are not those of the record, so that the child
+    can't be held against them.
     """
     folder = open_model(child)
     record = record_of(folder)

@@ -71,9 +71,7 @@ class Benchmark:
         """
         if wanted.name not in self._loaded:
             self._loaded[wanted.name] = self._load(wanted.name)
-            self._digests[wanted.name] = digest_of(
-                self._loaded[wanted.name]
-            )  # before the manifest's arguments are in it
+            self._digests[wanted.name] = digest_of(self._loaded[wanted.name])  # without the manifest's arguments
         task = self._loaded[wanted.name]
         require_metric(task, wanted)
         require_repeatable(task, wanted)

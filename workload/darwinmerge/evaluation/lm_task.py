@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from darwinmerge.canonical import digest
@@ -10,7 +11,10 @@ from darwinmerge.experiment.manifest import BenchmarkTask
 
 
 def digest_of(task: Any) -> str:
-    """Of all that makes prompts, filters and metrics of a task's documents; code by its text, the data by its rows."""
+    """Of all that makes prompts, filters and metrics of a task's documents; the data is told by its rows.
+
+    Code is told by the whole file in which it stands: a function calls others.
+    """
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -19,12 +23,13 @@ def digest_of(task: Any) -> str:
             return [plain(part) for part in value]
         if callable(value):
             try:
-                return inspect.getsource(value)
+                return Path(inspect.getsourcefile(value) or "").read_text()
             except (OSError, TypeError):
                 return getattr(value, "__qualname__", type(value).__qualname__)
         return value if isinstance(value, str | int | float | bool | None) else str(value)
 
-    return digest(plain(config_of(task, keep_callable=True)))
+    config, prompt = config_of(task, keep_callable=True), getattr(getattr(task, "prompt", None), "prompt_string", None)
+    return digest(plain(config if prompt is None else {**config, "prompt": prompt}))
 
 
 def config_of(task: Any, keep_callable: bool = False) -> dict[str, Any]:

@@ -76,12 +76,10 @@ def bootstrap_interval(
 def mcnemar(one: Values, other: Values) -> tuple[int, int, float]:
     """Questions that only `one` answers better, those that only `other` does, and the exact two-sided p."""
     wins, losses = int((one > other).sum()), int((one < other).sum())
-    n = wins + losses
-    tail = math.fsum(math.comb(n, k) for k in range(min(wins, losses) + 1)) / 2.0**n if n < 1000 else None
-    if tail is None:
-        z = (abs(wins - losses) - 1) / math.sqrt(n)
-        return wins, losses, rounded(math.erfc(z / math.sqrt(2)))
-    return wins, losses, rounded(min(1.0, 2 * tail))
+    n, tail, ways = wins + losses, 0, 1
+    for k in range(min(wins, losses) + 1):
+        tail, ways = tail + ways, ways * (n - k) // (k + 1)
+    return wins, losses, rounded(min(1.0, 2 * tail / 2**n))
 
 
 def detectable(

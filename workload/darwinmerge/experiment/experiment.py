@@ -81,15 +81,18 @@ def _absolute(uri: str, folder: Path) -> str:
     return uri if "://" in uri else str((folder / Path(uri).expanduser()).resolve())
 
 
+MAY_CHANGE = (  # while a run lasts; parents may move, but are the same ones
+    *("parents", "store", "cluster", "evolution.steps", "evaluation.taskFolder", "evaluation.minDifference"),
+    *("output.uri", "output.hub", "output.publishIf"),
+)
+
+
 def science_of(spec: Spec) -> dict[str, Any]:
-    """What must stay the same while a run lasts: everything but places, Kubernetes, and the number of steps."""
+    """What must stay the same while a run lasts: everything but `MAY_CHANGE`."""
     data: dict[str, Any] = json.loads(canonical(spec))  # defaults left out: a newer version's settings change nothing
-    for place in ("parents", "store", "cluster"):
-        data.pop(place, None)
-    apart = {"evolution": ["steps"], "evaluation": ["taskFolder", "minDifference"]}
-    apart["output"] = ["uri", "hub", "publishIf"]
-    for section, field in ((section, field) for section, fields in apart.items() for field in fields):
-        data.get(section, {}).pop(field, None)
+    for path in MAY_CHANGE:
+        section, _, field = path.partition(".")
+        (data.get(section, {}) if field else data).pop(field or section, None)
     return {section: settings for section, settings in data.items() if settings != {}}
 
 
@@ -103,13 +106,23 @@ def differences(old: object, new: object, path: str = "spec") -> list[str]:
     return [] if old == new else [f"{path}: {shown[0]} there, {shown[1]} here"]
 
 
-def evaluation_questions(evaluation: Evaluation, generations: int, candidates: int) -> int | None:
-    """Questions that a whole run asks, or None where the manifest leaves the number of rows to the data set."""
-    total = 0
+def questions_of(children: int, finalists: int, search: int, fresh: int, verdict: int) -> int:
+    """Questions that a whole run asks, where each set has so many rows over all tasks.
+
+    The children, both parents and their average are asked the search rows, finalists (if there are several) the fresh
+    ones, and four models the verdict's.
+    """
+    finalists = min(finalists, children)
+    return search * (children + 3) + (fresh * finalists if finalists > 1 else 0) + verdict * 4
+
+
+def planned_questions(evaluation: Evaluation, children: int) -> int | None:
+    """`questions_of` a manifest; None where it leaves the number of rows to the data set."""
+    sums = [0, 0, 0]
     for task in evaluation.tasks:
-        n, fresh, verdict = task.search.rows, task.search.fresh, task.verdict.rows
-        if not isinstance(n, int) or not isinstance(verdict, int):
+        search, fresh, verdict = task.search.rows, task.search.fresh, task.verdict.rows
+        if not isinstance(search, int) or not isinstance(verdict, int):
             return None
-        again = n if fresh == "Same" else fresh
-        total += n * (generations * candidates + 3) + again * evaluation.finalists + verdict * 4
-    return total
+        rows = search, search if fresh == "Same" else fresh, verdict
+        sums = [total + n for total, n in zip(sums, rows, strict=True)]
+    return questions_of(children, evaluation.finalists, *sums)

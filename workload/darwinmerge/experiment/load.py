@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.manifest import Manifest
 from darwinmerge.experiment.types import NUMBERS_ONLY
+from darwinmerge.uri import without_user
 
 M = TypeVar("M", bound=Manifest)
 
@@ -202,7 +203,7 @@ _TYPE_NAMES = {"int", "str", "float", "constrained-int", "constrained-str"}
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
-    text = re.sub(r"://[^/@]+@", "://…@", json.dumps(value, default=str, ensure_ascii=False))  # a key isn't told again
+    text = without_user(json.dumps(value, default=str, ensure_ascii=False))  # a key isn't told again
     return text if len(text) <= 60 else text[:57] + "..."
 
 

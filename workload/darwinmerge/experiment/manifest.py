@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from darwinmerge.experiment.kinds import DEFAULT_KINDS, KindRule
-from darwinmerge.experiment.types import DECIMAL, Count, Frozen, NotNegative, Positive, PositiveShare, Share
+from darwinmerge.experiment.types import DECIMAL, Count, Density, Frozen, NotNegative, Positive, PositiveShare, Share
 from darwinmerge.merge.methods import METHODS, MethodName, Parameters, dare_ties
 from darwinmerge.uri import MODEL, REVISION
 
@@ -57,7 +57,10 @@ def _size(text: str) -> str:
 Uri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_uri)]
 Size = Annotated[str, Field(max_length=32, json_schema_extra={"pattern": SIZE}), AfterValidator(_size)]
 Word = Annotated[str, Field(max_length=256)]
-NOT_MODEL_ARGS = ("pretrained", "peft", "delta", "tokenizer", "revision", "subfolder", "trust_remote_code")
+NOT_MODEL_ARGS = (
+    *("pretrained", "peft", "delta", "lora_local_path", "tokenizer", "tokenizer_revision"),
+    *("revision", "subfolder", "hf_overrides", "trust_remote_code"),
+)
 NOT_MODEL_ARGS_BECAUSE = "which model is scored, with which tokenizer and no code of its own, is the run's to say"
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
 ARGUMENTS = r"^([A-Za-z_][A-Za-z0-9_]*=[^,=]+(,[A-Za-z_][A-Za-z0-9_]*=[^,=]+)*)?$"  # lm-eval's way to write arguments
@@ -155,6 +158,13 @@ class Range(Frozen):
         return self
 
 
+class Densities(Range):
+    """Bounds of a density, which is never 0: nothing would be kept."""
+
+    min: Density
+    """Lower bound."""
+
+
 class Bounds(Frozen):
     """Bounds of the six genes."""
 
@@ -166,10 +176,10 @@ class Bounds(Frozen):
     """Feed-forward tensors."""
     embed: Range = Range(min=0.0, max=1.0)
     """Embeddings and the output head."""
-    density_a: Range = Range(min=0.1, max=1.0)
+    density_a: Densities = Densities(min=0.1, max=1.0)
     """Share of Father's task vector that is kept; without effect while Father himself is the base, and in methods
     without densities."""
-    density_b: Range = Range(min=0.1, max=1.0)
+    density_b: Densities = Densities(min=0.1, max=1.0)
     """Share of Mother's task vector that is kept; without effect in methods without densities."""
 
 

@@ -14,18 +14,20 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from darwinmerge.experiment.experiment import MAY_CHANGE
 from darwinmerge.experiment.manifest import Manifest
 from darwinmerge.experiment.written import fields_of, model_in
 
-HEAD = """<!-- Made by `make docs` from the types in workload/darwinmerge/experiment; don't edit. -->
+_MAY_CHANGE = ", ".join(f"`{path}`" for path in MAY_CHANGE)
+HEAD = f"""<!-- Made by `make docs` from the types in workload/darwinmerge/experiment; don't edit. -->
 # The manifest
 
 An experiment is one YAML file, a `DarwinMerge`: `darwin init` writes one, `darwin validate` checks it and says what it
 costs, and both `darwin run` and `kubectl apply` take it. This is every field of it. What has a default may be left out,
 and mostly should: the defaults are the published values, where there are any. An unknown field is an error.
 
-A result depends on everything under `spec` but places (`parents`, `store`, `output.uri`, `evaluation.taskFolder`), the
-`cluster`, and how far it goes (`evolution.steps`). Only these may change once a run has begun.
+Once a run has begun, only these fields of `spec` may change, since no result depends on them: {_MAY_CHANGE}. The
+parents may move, but they are the same ones.
 """
 CLUSTER = """
 ## spec.cluster

@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.experiment import SIDES, Experiment, differences, science_of
+from darwinmerge.experiment.experiment import MAY_CHANGE, SIDES, Experiment, differences, science_of
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline.place import opened
@@ -94,7 +94,7 @@ def held(experiment: Experiment, store: Store) -> Claimed:
         )
     changed = differences(theirs.science, science_of(experiment.spec))
     if changed:
-        remedy = "put them back, or choose another spec.store.uri (only evolution.steps and places may change)"
+        remedy = f"put them back, or choose another spec.store.uri (only {', '.join(MAY_CHANGE)} may change)"
         raise BadConfiguration(
             "\n  ".join([f"store {store.uri} holds '{experiment.name}' with other settings; {remedy}:", *changed])
         )

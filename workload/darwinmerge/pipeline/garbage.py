@@ -6,7 +6,7 @@ once the run has its outcome, and neither the present winner nor the published o
 which its first task was done: one without an end may still be written.
 
 A child of a former winner goes with the results that refer to it, and these first: should it win again, after further
-generations or with fewer, it is written anew, to the bit.
+generations, it is written anew, to the bit.
 """
 
 from collections.abc import Iterable

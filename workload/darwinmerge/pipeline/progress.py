@@ -1,6 +1,6 @@
 """How far an experiment is: what terminal, status, metrics and report all show, from the results alone."""
 
-from darwinmerge.experiment.experiment import Experiment
+from darwinmerge.experiment.experiment import Experiment, questions_of
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.plan import Results, Walk, ranked, walk
 from darwinmerge.pipeline.tasks import Label, Rejected, RowCounts, ScoreInputs, ScoreSummary
@@ -76,13 +76,11 @@ def _questions(experiment: Experiment, seen: Walk) -> tuple[int, int]:
     """Questions answered and questions in all; a recipe that comes twice is counted twice."""
     if not seen.rows:
         return 0, 0
-    evaluation, evolution = experiment.spec.evaluation, experiment.spec.evolution
     search, fresh, verdict = (_sum(seen.rows.counts, name) for name in ("search", "fresh", "verdict"))
-    most = min(evaluation.finalists, evolution.steps * evolution.candidates)
-    finalists = most if most > 1 else 0
-    planned = evolution.steps * evolution.candidates
-    children = sum(len(g.tasks) for g in seen.generations) if seen.winner else planned
-    total = search * (children + 3) + fresh * finalists + verdict * 4
+    evaluation, evolution = experiment.spec.evaluation, experiment.spec.evolution
+    ended = sum(len(generation.tasks) for generation in seen.generations)
+    children = ended if seen.winner else evolution.steps * evolution.candidates
+    total = questions_of(children, evaluation.finalists, search, fresh, verdict)
     scored = sum(isinstance(result, ScoreSummary | Rejected) for g in seen.generations for result in g.results)
     done = search * (scored + len(seen.parents)) + fresh * len(seen.finalists) + verdict * len(seen.verdicts)
     return done, total

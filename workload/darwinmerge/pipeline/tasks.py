@@ -32,7 +32,7 @@ REVISIONS: dict[Stage, int] = {  # raised when a stage would give other results 
     "report": 1,
     "export": 1,
     "health": 2,
-    "verdict": 2,
+    "verdict": 3,
     "publish": 2,
 }
 

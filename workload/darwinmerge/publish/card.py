@@ -91,7 +91,7 @@ The same parents and `darwin.json` give the same weights, bit for bit, on any ma
 diagnoses the parents again, merges again, and compares:
 
 ```sh
-darwin verify CHILD --father FATHER --mother MOTHER{" --base BASE" if found.base else ""}    # folders or s3:// prefixes
+darwin verify CHILD --father FATHER --mother MOTHER{" --base BASE" if found.base else ""}    # folders, s3:// or hf://
 ```
 
 ## Use

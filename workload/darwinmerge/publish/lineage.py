@@ -46,13 +46,19 @@ class Ancestor(Frozen):
 def ancestor(uri: str, folder: ModelFolder) -> Ancestor:
     """What the folder of a parent, which lies at `uri`, tells."""
     head = _head(_text(folder, CARD))
-    base, languages = head.get("base_model"), head.get("language")
+    bases, languages = (_listed(head.get(field)) for field in ("base_model", "language"))
+    base = bases[0] if len(bases) == 1 else ""
     return Ancestor(
         name=_name(uri, folder),
         licence=_licence(head, folder),
-        languages=tuple(x for x in (languages if isinstance(languages, list) else [languages]) if isinstance(x, str)),
-        base=_model(folder.on) or (base if isinstance(base, str) and re.fullmatch(MODEL, base) else ""),
+        languages=languages,
+        base=_model(folder.on) or (base if re.fullmatch(MODEL, base) else ""),
     )
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    """What a card says once, or as a list."""
+    return tuple(x for x in (value if isinstance(value, list) else [value]) if isinstance(x, str))
 
 
 def _model(uri: str) -> str:

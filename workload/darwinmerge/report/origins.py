@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from darwinmerge.checkpoint.commits import at_commits
-from darwinmerge.experiment.experiment import Experiment, Who
+from darwinmerge.experiment.experiment import Who
 from darwinmerge.report.facts import NAMES, Facts
 from darwinmerge.report.lines import stays
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
@@ -98,7 +98,7 @@ def again(facts: Facts) -> Html:
         "Save these settings, all that differ from the defaults, as merge.yaml. The store is a new one: with the old "
         "one, Darwin tells what it knows already."
     )
-    parts = [paragraph(text), details("merge.yaml", code(_manifest(facts.experiment))), code("darwin run merge.yaml")]
+    parts = [paragraph(text), details("merge.yaml", code(_manifest(facts))), code("darwin run merge.yaml")]
     if facts.summary.child:
         words = []
         for who, (place, base) in _places(facts).items():
@@ -113,11 +113,12 @@ def again(facts: Facts) -> Html:
     return section("again", "Make it again", *parts)
 
 
-def _manifest(x: Experiment) -> str:
+def _manifest(facts: Facts) -> str:
     """The experiment as a manifest that works from any folder, its store a new one."""
+    x = facts.experiment
     spec: dict[str, Any] = x.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    places = ((who, *x.where.parent(who)) for who in x.where.models)
-    spec["parents"] = {who: {"uri": uri, **({"base": base} if base else {})} for who, uri, base in places}
+    places = _places(facts).items()
+    spec["parents"] = {who: {"uri": uri, **({"base": base} if base else {})} for who, (uri, base) in places}
     spec["store"] = spec["store"] | {"uri": f"runs/{x.name}-again"}
     spec.pop("output", None)
     if x.where.task_folder:
