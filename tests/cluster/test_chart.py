@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,73 @@ def test_who_views_can_read_merges_and_only_who_edits_can_write_them(make_namesp
         assert not can(namespace, "stranger", "get")
     finally:
         delete(manifest)
+
+
+def test_the_operators_token_touches_only_what_a_darwinmerge_owns(
+    merges: Any, make_namespace: Callable[..., str]
+) -> None:
+    namespace = make_namespace({})
+    own = f"rbac.aggregate=false,crds.enabled=false,watchNamespaces={{{namespace}}},serving.enabled=true"
+    text = program("helm", "template", "bounded", CHART, "--namespace", namespace, "--set", own)
+    kinds = ("Role", "RoleBinding", "ServiceAccount", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    objects = [one for one in yaml.safe_load_all(text) if one and one["kind"] in kinds]
+    account = next(one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount")
+    user = f"system:serviceaccount:{namespace}:{account}"
+    manifest = yaml.safe_dump_all(objects)
+    apply(manifest)
+    try:
+        until(
+            lambda: "only what a DarwinMerge owns" in refusal(namespace, user, made("ConfigMap", "a.ledger", OWNED[:0]))
+        )
+        assert "only what a DarwinMerge owns" in refusal(namespace, user, made("Job", "a", OWNED[:0]))
+        assert "only ledgers" in refusal(namespace, user, made("ConfigMap", "aws-auth"))
+        for pod in (
+            {"automountServiceAccountToken": True},
+            {"automountServiceAccountToken": None},
+            PROJECTED,
+            OF_THE_NODE,
+        ):
+            for kind in ("Job", "Deployment"):
+                assert "have no token, no volume of the node" in refusal(namespace, user, made(kind, "a", **pod))
+        for kind, name in (("ConfigMap", "a.ledger"), ("Job", "a"), ("Deployment", "a"), ("Service", "a")):
+            assert refusal(namespace, user, made(kind, name)) == ""
+        theirs = made("ConfigMap", "b.ledger", OWNED[:0])
+        assert refusal(namespace, "", theirs, dry=False) == ""
+        assert "only what a DarwinMerge owns" in refusal(namespace, user, made("ConfigMap", "b.ledger"), "replace")
+    finally:
+        delete(manifest)
+
+
+OWNED = [{"apiVersion": "darwinmerge.io/v1alpha1", "kind": "DarwinMerge", "name": "a", "uid": "u", "controller": True}]
+PROJECTED = {"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}
+OF_THE_NODE = {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}
+GROUPS = {"Job": "batch/v1", "Deployment": "apps/v1"}
+
+
+def made(kind: str, name: str, owners: Sequence[Json] = OWNED, **pod: Any) -> Json:
+    """An object as the operator makes it, but for what is given of its Pod."""
+    found: Json = {"apiVersion": GROUPS.get(kind, "v1"), "kind": kind}
+    found["metadata"] = {"name": name, "ownerReferences": list(owners)}
+    spec = {"containers": [{"name": "worker", "image": "a:1"}], "automountServiceAccountToken": False, **pod}
+    if kind == "Job":
+        found["spec"] = {"template": {"spec": {"restartPolicy": "Never", **spec}}}
+    if kind == "Deployment":
+        labels = {"app": "a"}
+        found["spec"] = {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        }
+    if kind == "Service":
+        found["spec"] = {"ports": [{"port": 80}], "selector": {"app": "a"}}
+    return found
+
+
+def refusal(namespace: str, user: str, manifest: Json, verb: str = "create", dry: bool = True) -> str:
+    """What the API server says against it; empty: nothing."""
+    flags = ["--namespace", namespace, "--filename=-", *(["--dry-run=server"] if dry else [])]
+    flags += [f"--as={user}"] if user else []
+    text = yaml.safe_dump(manifest)
+    return subprocess.run(["kubectl", verb, *flags], input=text, check=False, capture_output=True, text=True).stderr
 
 
 @pytest.mark.slow
