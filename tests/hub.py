@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import secrets
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -18,7 +17,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.hub_uploads import LARGE, FrontUploads, StorageUploads
-from tests.proxy import served
+from tests.proxy import Faulty, served
 
 DATE = "2026-01-01T00:00:00.000Z"
 PAGE = 3  # entries of a listing's page: few, so that every listing has several
@@ -82,20 +81,18 @@ class Model:
 
 
 @dataclass
-class Hub:
-    """What it holds, what it was asked, and what is done to requests."""
+class Hub(Faulty[Fault]):
+    """What it holds, what it was asked, and what is done to requests: `GET /storage/<sha256>` those to the storage."""
 
     endpoint: str = ""
     storage: str = ""
     token: str = field(default_factory=lambda: f"hf_{secrets.token_hex(17)}", repr=False)
     models: dict[str, Model] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
-    faults: list[tuple[re.Pattern[str], Fault, int]] = field(default_factory=list)
     signatures: set[str] = field(default_factory=set)
     objects: dict[str, bytes] = field(default_factory=dict)  # uploaded, by SHA-256
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)  # of objects that are on their way
     part: int = 0  # bytes of a part of an upload; 0: whole
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def push(self, name: str, files: Mapping[str, bytes] | Path, branch: str = "main") -> str:
         """A commit with these files, or those of a folder, to which the branch moves."""
@@ -106,19 +103,6 @@ class Hub:
         model.commits[commit] = held
         model.branches[branch] = commit
         return commit
-
-    def on(self, pattern: str, fault: Fault, times: int = 1_000_000) -> None:
-        """Do this to the next requests whose line matches; those to the storage are `GET /storage/<sha256>`."""
-        self.faults.append((re.compile(pattern), fault, times))
-
-    def next(self, line: str) -> Fault | None:
-        """What is to be done to a request."""
-        with self.lock:
-            for i, (pattern, fault, times) in enumerate(self.faults):
-                if times and pattern.search(line):
-                    self.faults[i] = (pattern, fault, times - 1)
-                    return fault
-        return None
 
     def of(self, pattern: str) -> list[Asked]:
         """The requests whose line matches, in their order."""

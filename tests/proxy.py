@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 HOP = {"connection", "transfer-encoding", "content-length"}  # headers that are of one connection, or made anew
@@ -45,21 +46,21 @@ class Flip:
 Fault = Say | Cut | Lose | Flip
 
 
-@dataclass
-class Proxy:
-    """What passes by, and what is done to it."""
+F = TypeVar("F")
 
-    server: str
-    endpoint: str = ""
-    done: list[str] = field(default_factory=list)  # requests that the server answered, as `PUT /bucket/key?query`
-    faults: list[tuple[re.Pattern[str], Fault, int]] = field(default_factory=list)
+
+@dataclass(kw_only=True)
+class Faulty(Generic[F]):
+    """What is to be done to requests."""
+
+    faults: list[tuple[re.Pattern[str], F, int]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def on(self, pattern: str, fault: Fault, times: int = 1_000_000) -> None:
+    def on(self, pattern: str, fault: F, times: int = 1_000_000) -> None:
         """Do this to the next requests whose line matches."""
         self.faults.append((re.compile(pattern), fault, times))
 
-    def next(self, line: str) -> Fault | None:
+    def next(self, line: str) -> F | None:
         """What is to be done to a request."""
         with self.lock:
             for i, (pattern, fault, times) in enumerate(self.faults):
@@ -67,6 +68,15 @@ class Proxy:
                     self.faults[i] = (pattern, fault, times - 1)
                     return fault
         return None
+
+
+@dataclass
+class Proxy(Faulty[Fault]):
+    """What passes by, and what is done to it."""
+
+    server: str
+    endpoint: str = ""
+    done: list[str] = field(default_factory=list)  # requests that the server answered, as `PUT /bucket/key?query`
 
     def count(self, pattern: str) -> int:
         """How many of the requests that the server answered match."""

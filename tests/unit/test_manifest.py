@@ -171,7 +171,7 @@ def test_of_a_model_on_a_hub_the_name_is_told() -> None:
 def test_a_density_is_never_nothing() -> None:
     bounds = {"densityB": {"min": 0, "max": 1}}
     assert "densityB.min" in only_mistake(search={"bounds": bounds})
-    with pytest.raises(BadConfiguration, match=r"--genome density_b=0\.0: it must lie within 0\.000001\.\.1"):
+    with pytest.raises(BadConfiguration, match=r"--genome density_b=0\.0: it must lie within 0\.001\.\.1"):
         parse_genome("ratio=0.5,density_b=0")
 
 

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from darwinmerge.canonical import canonical
 from darwinmerge.experiment.manifest import Evaluation, Hub, Manifest, Spec
-from darwinmerge.experiment.types import Count, Frozen
+from darwinmerge.experiment.types import Count, Frozen, Side
 
-Side = Literal["father", "mother"]
 Who = Side | Literal["base"]
 SIDES: tuple[Side, ...] = ("father", "mother")
 

@@ -79,3 +79,9 @@ def layer_of(name: str) -> str:
     found = _LAYER.search(name)
     number = found.group(1) if found else "-"
     return f"{kind}.{number}" if kind in ("vision", "mtp") else number
+
+
+def order_of(layer: str) -> tuple[str, int]:
+    """What layers are sorted by: those of the language model first, by number."""
+    place, _, number = layer.rpartition(".")
+    return place, int(number) if number.isdigit() else -1

@@ -12,7 +12,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from darwinmerge.experiment.kinds import DEFAULT_KINDS, KindRule
-from darwinmerge.experiment.types import DECIMAL, Count, Density, Frozen, NotNegative, Positive, PositiveShare, Share
+from darwinmerge.experiment.types import (
+    DECIMAL,
+    Count,
+    Density,
+    Frozen,
+    NotNegative,
+    Positive,
+    PositiveShare,
+    Share,
+    Side,
+)
 from darwinmerge.merge.methods import METHODS, MethodName, Parameters, dare_ties
 from darwinmerge.uri import MODEL, REVISION
 
@@ -242,6 +252,12 @@ class Transplant(Frozen):
         if self.below >= self.above:
             raise ValueError(f"below {self.below:g} must be less than above {self.above:g}")
         return self
+
+    def of(self, prescription: float, flag: str) -> Side | None:
+        """Whose tensor is copied; None: it is merged, as is any whose diagnosis is flagged."""
+        if flag or self.below <= prescription <= self.above:
+            return None
+        return "father" if prescription < self.below else "mother"
 
 
 class Chosen(Frozen):

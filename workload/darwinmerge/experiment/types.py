@@ -1,10 +1,12 @@
 """The base of every value that is written down, and the scalar types that manifests use."""
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic.alias_generators import to_camel
+
+Side = Literal["father", "mother"]
 
 
 class Frozen(BaseModel):
@@ -44,5 +46,5 @@ Share = Annotated[float, Field(ge=0, le=1), DECIMAL]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), DECIMAL]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), DECIMAL]
 PositiveShare = Annotated[float, Field(gt=0, le=1), DECIMAL]
-Density = Annotated[float, Field(ge=1e-6, le=1), DECIMAL]  # a share that keeps something, by as much as genes are told
+Density = Annotated[float, Field(ge=0.001, le=1), DECIMAL]  # a share that keeps something
 Count = Annotated[int, Field(ge=1)]

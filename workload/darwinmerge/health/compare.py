@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from darwinmerge.canonical import rounded
+from darwinmerge.experiment.kinds import order_of
 from darwinmerge.experiment.manifest import Health, Score
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.mri.figures import Figures
@@ -115,7 +116,7 @@ def compare(
 ) -> HealthTable:
     """The health of a child, given its tensors' figures and distances, its activations, and its parents' MRI table."""
     weights = [row for row in rows if row.presence != "not-a-weight" and row.name in child]
-    layers = sorted({row.layer for row in weights}, key=_natural)
+    layers = sorted({row.layer for row in weights}, key=order_of)
     tensors = [
         TensorHealth(
             name=row.name,
@@ -192,8 +193,3 @@ def agreement_of(health: HealthTable) -> str:
     pairs = told("Father and child", found.father), told("Mother and child", found.mother)
     beside = told("Father and Mother", found.parents)
     return f"After {found.tokens} tokens of probes the same is said next by {', '.join(pairs)}, beside {beside}."
-
-
-def _natural(layer: str) -> tuple[str, int]:
-    place, _, number = layer.rpartition(".")
-    return place, int(number) if number.isdigit() else -1

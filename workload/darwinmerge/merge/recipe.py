@@ -16,7 +16,7 @@ from darwinmerge.canonical import digest, rounded
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.kinds import gene_of
 from darwinmerge.experiment.manifest import Merge
-from darwinmerge.experiment.types import Frozen
+from darwinmerge.experiment.types import Frozen, Side
 from darwinmerge.merge.methods import METHODS, MethodName, density_genes
 from darwinmerge.merge.methods.method import Terms
 from darwinmerge.mri.table import TensorRow
@@ -31,7 +31,6 @@ Account = Literal[
     "only-in-mother",
     "not-a-weight",
 ]
-Parent = Literal["father", "mother"]
 
 
 class Decision(Frozen):
@@ -39,7 +38,7 @@ class Decision(Frozen):
 
     name: str
     account: Account
-    source: Parent = "father"  # whose tensor it is a copy of
+    source: Side = "father"  # whose tensor it is a copy of
     ratio: float = 0.0  # final ratio where the account is `merged`: 0 is Father, 1 is Mother
     density: float | None = None  # where it differs from the recipe's
 
@@ -131,14 +130,14 @@ class Mixing(Frozen):
     base: bool = False  # whether there is one
 
 
-def _decide(row: TensorRow, ratio: float | Parent, settings: Merge) -> Decision:
+def _decide(row: TensorRow, ratio: float | Side, settings: Merge) -> Decision:
     if row.only and settings.one_sided == "Fail":
         lack = "mother" if row.only == "father" else "father"
         raise BadInput(
             f"tensor {row.name}: {row.only} has it, {lack} hasn't; spec.merge.oneSided: Keep takes it over unchanged"
         )
     if row.presence != "both":
-        other: Parent = "mother" if ratio == "mother" and row.presence == "not-a-weight" else "father"
+        other: Side = "mother" if ratio == "mother" and row.presence == "not-a-weight" else "father"
         return Decision(name=row.name, account=row.presence, source=row.only or other)
     if ratio == "father":
         return Decision(name=row.name, account="transplanted-father")
@@ -167,13 +166,10 @@ def child_recipe(
     """
     merge = mixing.merge
 
-    def ratio(row: TensorRow) -> float | Parent:
-        if row.flag == "" and row.ratio_b < merge.transplant.below:
-            return "father"
-        if row.flag == "" and row.ratio_b > merge.transplant.above:
-            return "mother"
+    def ratio(row: TensorRow) -> float | Side:
         gene: float = getattr(genome, gene_of(row.kind))
-        return row.ratio_b * mixing.mri_weight + gene * (1 - mixing.mri_weight)
+        mixed = row.ratio_b * mixing.mri_weight + gene * (1 - mixing.mri_weight)
+        return merge.transplant.of(row.ratio_b, row.flag) or mixed
 
     decisions = tuple(change(_decide(row, ratio(row), merge), row) for row in rows)
     return _recipe(pins, seed, genome, mixing, decisions)
@@ -181,7 +177,7 @@ def child_recipe(
 
 def linear_recipe(rows: Sequence[TensorRow], share: float, pins: Pins, merge: Merge) -> Recipe:
     """The plain weighted average, `share` of Mother in every tensor; share 0 is Father, 1 is Mother, exactly."""
-    extremes: dict[float, Parent] = {0.0: "father", 1.0: "mother"}
+    extremes: dict[float, Side] = {0.0: "father", 1.0: "mother"}
     decisions = tuple(_decide(row, extremes.get(share, share), merge) for row in rows)
     dtype: Literal["Mother", "Father"] = "Mother" if share == 1.0 else "Father"
     whole = {"seed": 0, "density": 1.0, "rescale": "None"}

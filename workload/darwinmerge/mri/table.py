@@ -20,11 +20,10 @@ from darwinmerge.checkpoint.folder import ModelFolder, blocks, threads
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.kinds import kind_of, layer_of
 from darwinmerge.experiment.manifest import Mri
-from darwinmerge.experiment.types import Frozen
+from darwinmerge.experiment.types import Frozen, Side
 from darwinmerge.mri.figures import Figures, Tally, empty_tally, tally_of
 from darwinmerge.parallel import cut, in_order
 
-Who = Literal["father", "mother"]
 Presence = Literal["both", "identical", "only-in-father", "only-in-mother", "not-a-weight"]
 
 
@@ -101,7 +100,7 @@ class _Pair:
     """A tensor of either parent, or of both."""
 
     def __init__(self, name: str, father: ModelFolder, mother: ModelFolder) -> None:
-        both: tuple[tuple[Who, ModelFolder], ...] = (("father", father), ("mother", mother))
+        both: tuple[tuple[Side, ModelFolder], ...] = (("father", father), ("mother", mother))
         self.name = name
         self.holders = {who: folder for who, folder in both if name in folder.tensors}
         self.infos = [folder.info(name) for folder in self.holders.values()]
@@ -139,7 +138,7 @@ class _Pair:
 
     def row(self, settings: Mri, look: _Look) -> TensorRow:
         """The table's row, from what all pieces together gave."""
-        measured: dict[Who, Figures] = {}
+        measured: dict[Side, Figures] = {}
         if self.weight:
             for (who, folder), tally in zip(self.holders.items(), look.tallies, strict=True):
                 again = look.same and who == "mother"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from darwinmerge.experiment.kinds import Kind
+from darwinmerge.experiment.kinds import Kind, order_of
 from darwinmerge.health.compare import FAINT, LayerHealth
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.report.facts import Facts
@@ -50,12 +50,6 @@ def _tensors(rows: Sequence[TensorRow]) -> str:
     return f"{len(rows)} tensor{'s' * (len(rows) != 1)}"
 
 
-def natural(layer: str) -> tuple[str, int]:
-    """What layers are sorted by: those of the language model first, by number."""
-    place, _, number = layer.rpartition(".")
-    return place, int(number) if number.isdigit() else -1
-
-
 def reach(facts: Facts) -> float:
     """The deviation from one half that is drawn in full colour: never less than twice what is called informative."""
     most = max((abs(cell.ratio - 0.5) for cell in cells(facts.table).values() if cell.ratio is not None), default=0.0)
@@ -71,7 +65,7 @@ def draw_mri(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequenc
     from matplotlib.patches import Rectangle
 
     found, full = cells(facts.table), reach(facts)
-    layers = sorted({layer for layer, _ in found}, key=natural)
+    layers = sorted({layer for layer, _ in found}, key=order_of)
     kinds = [kind for kind in get_args(Kind) if any(kind == other for _, other in found)]
     narrow = shape == "narrow"
     axes = drawing.add_subplot()
@@ -108,15 +102,15 @@ def draw_mri(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequenc
 def _name_layers(axes: "Axes", layers: Sequence[str], down: bool = False) -> None:
     """As many names as there is room for; the first of each tower in full."""
     step = max(1, -(-len(layers) // (40 if down else 20)))
-    shown = [i for i, layer in enumerate(layers) if natural(layer)[1] % step == 0 or layer == OUTSIDE]
-    names = [layers[i] if natural(layers[i])[1] <= 0 else str(natural(layers[i])[1]) for i in shown]
+    shown = [i for i, layer in enumerate(layers) if order_of(layer)[1] % step == 0 or layer == OUTSIDE]
+    names = [layers[i] if order_of(layers[i])[1] <= 0 else str(order_of(layers[i])[1]) for i in shown]
     (axes.set_yticks if down else axes.set_xticks)(shown, names)
 
 
 def draw_health(facts: Facts, drawing: "Figure", shape: Shape) -> dict[str, Sequence[str]]:
     """Importance of each layer in child and parents, how far it moved from Father, and how far its output did."""
     assert facts.health
-    layers = sorted(facts.health.layers, key=lambda layer: natural(layer.layer))
+    layers = sorted(facts.health.layers, key=lambda layer: order_of(layer.layer))
     narrow, run = shape == "narrow", any(layer.shift for layer in layers)
     ratios = (3, 2, 2) if run else (3, 2)
     drawing.set_size_inches(drawing.get_figwidth(), (0.9 if narrow else 0.86) * (sum(ratios) + 0.35))

@@ -78,8 +78,9 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
     match result.summary:
         case ResolveSummary() as s:
             warnings = "".join(f"\n       warning: {warning}" for warning in s.warnings)
-            base = f", base {_mb(s.base_bytes)}" if s.pins.base else ""
-            return f"parents pinned: father {_mb(s.father_bytes)}, mother {_mb(s.mother_bytes)}{base}{warnings}"
+            base = f", base {megabytes(s.base_bytes)}" if s.pins.base else ""
+            father, mother = megabytes(s.father_bytes), megabytes(s.mother_bytes)
+            return f"parents pinned: father {father}, mother {mother}{base}{warnings}"
         case RowsSummary() as s:
             each = "; ".join(f"{c.task} {c.search} + {c.fresh} fresh, {c.verdict} for the verdict" for c in s.counts)
             return f"rows: {each}"
@@ -96,7 +97,7 @@ def line(task: Task, result: Result, experiment: Experiment) -> str:
         case ReportSummary() as s:
             return f"{what}: {s.problem or 'drawn anew'}"
         case ExportSummary() as s:
-            return f"{what}: {s.files} file{'s' * (s.files > 1)}, {_mb(s.bytes)}"
+            return f"{what}: {s.files} file{'s' * (s.files > 1)}, {megabytes(s.bytes)}"
         case HealthSummary() as s:
             return f"{what}: {s.status}, {s.layers} layers" + (f"; {', '.join(s.flagged)}" if s.flagged else "")
         case VerdictSummary() as s:
@@ -112,5 +113,6 @@ def stays(experiment: Experiment) -> str:
     return f"since spec.output.publishIf is {experiment.spec.output.publish_if}"
 
 
-def _mb(size: int) -> str:
+def megabytes(size: int) -> str:
+    """A size in bytes, for people."""
     return f"{size / 1e6:,.0f} MB"

@@ -8,7 +8,7 @@ import yaml
 from darwinmerge.checkpoint.commits import at_commits
 from darwinmerge.experiment.experiment import Who
 from darwinmerge.report.facts import NAMES, Facts
-from darwinmerge.report.lines import stays
+from darwinmerge.report.lines import megabytes, stays
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
 from darwinmerge.report.sections import lacking
 from darwinmerge.uri import file_path
@@ -36,11 +36,11 @@ def costs(facts: Facts) -> Html:
         parts.append(lacking(facts, "a child", "it is written once the search has ended"))
     told = f"{facts.summary.questions:,} questions were asked."
     if resolved:
-        told += f" Father has {_mb(resolved.father_bytes)}, Mother {_mb(resolved.mother_bytes)}"
-        told += f", the child {_mb(export.bytes)}." if export else "."
+        told += f" Father has {megabytes(resolved.father_bytes)}, Mother {megabytes(resolved.mother_bytes)}"
+        told += f", the child {megabytes(export.bytes)}." if export else "."
     parts.append(paragraph(told))
     stages = facts.summary.stages
-    lines = [(c.stage, c.tasks, f"{c.seconds:,.1f}", _mb(c.peak_bytes) if c.peak_bytes else "-") for c in stages]
+    lines = [(c.stage, c.tasks, f"{c.seconds:,.1f}", megabytes(c.peak_bytes) if c.peak_bytes else "-") for c in stages]
     lines.append(("all", sum(c.tasks for c in stages), f"{sum(c.seconds for c in stages):,.1f}", ""))
     if stages:
         parts.append(table(("stage", "tasks", "seconds", "peak memory"), lines))
@@ -50,10 +50,6 @@ def costs(facts: Facts) -> Html:
             )
         )
     return section("cost", "Accounts and cost", *parts)
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
 
 
 def provenance(facts: Facts) -> Html:

@@ -71,9 +71,8 @@ class Heuristic:
 
 def _fixed(row: TensorRow, mixing: Mixing) -> tuple[int | None, float]:
     """The gene that moves a tensor's final ratio, and the part of the ratio that it doesn't move."""
-    transplant = mixing.merge.transplant
-    if not row.flag and not transplant.below <= row.ratio_b <= transplant.above:  # flagged: never copied
-        return None, float(row.ratio_b > transplant.above)
+    if copied := mixing.merge.transplant.of(row.ratio_b, row.flag):
+        return None, float(copied == "mother")
     return GENES.index(gene_of(row.kind)), mixing.mri_weight * row.ratio_b
 
 

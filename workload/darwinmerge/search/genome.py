@@ -51,8 +51,7 @@ def active_genes(
     A ratio gene needs a tensor of its kind that differs and isn't transplanted, and an MRI weight below 1; a density
     gene needs any such tensor, and a method that listens to it: `densities` are those that it does listen to.
     """
-    differ = [row for row in rows if row.presence == "both"]
-    merged = [r for r in differ if r.flag or transplant.below <= r.ratio_b <= transplant.above]
+    merged = [row for row in rows if row.presence == "both" and not transplant.of(row.ratio_b, row.flag)]
     found = {gene_of(row.kind) for row in merged} if mri_weight < 1 else set()
     return tuple(gene for gene in GENES if gene in found or (gene in densities and merged))
 

@@ -8,7 +8,7 @@ exactly, in memory that doesn't grow with the tensor; a third finds where ties a
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from darwinmerge.canonical import rounded
 from darwinmerge.merge.methods.method import MAGNITUDE, Drawn, Largest
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from darwinmerge.checkpoint.folder import Elements
 
 T = TypeVar("T")
-Who = Literal["a", "b"]
 BLOCK = 1 << 16  # elements summed up at a time
 
 
