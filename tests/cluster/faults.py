@@ -27,7 +27,17 @@ API_AWAY_SECONDS = 15
 NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
 HEARTBEAT_SECONDS = 3.0
 NODE_KNOWN_SECONDS = 60
-STAGES = {"recall", "resolve", "mri", "search", "score", "export", "health", "publish", "finish"}
+STAGES = {
+    "recall",
+    "resolve",
+    "mri",
+    "score",
+    "export",
+    "health",
+    "verdict",
+    "publish",
+    "finish",
+}  # and what runs beside them
 GRACE_SECONDS, SLACK_SECONDS = 30, 15  # a Pod's, and what a busy machine takes besides
 SUSPENSIONS = 20
 TOO_LITTLE, ENOUGH = "40Mi", "2Gi"  # of memory: Python with numpy and boto3 needs more than the one

@@ -68,7 +68,8 @@ def test_releases_of_one_name_in_two_namespaces_share_no_role() -> None:
 
 
 def test_who_has_rights_in_a_namespace_only_can_install_it_there() -> None:
-    found = rendered("watchNamespaces={system}", "rbac.aggregate=false", "crds.enabled=false")
+    none = [f"{name}=false" for name in ("rbac.aggregate", "crds.enabled", "admissionPolicy.enabled")]
+    found = rendered("watchNamespaces={system}", *none)
     assert {o["metadata"].get("namespace") for o in found} == {"system"}
 
 

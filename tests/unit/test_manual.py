@@ -43,4 +43,6 @@ def test_links_lead_to_sections() -> None:
 
 
 def test_a_default_of_a_type_within_another_is_told_where_it_differs() -> None:
-    assert "| `densityB` | [spec.search.bounds.ratio](#specsearchboundsratio) | `{min: 0.1, max: 1.0}` |" in text()
+    assert (
+        "| `densityB` | [spec.search.bounds.densityA](#specsearchboundsdensitya) | `{min: 0.1, max: 1.0}` |" in text()
+    )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darwinmerge.experiment.kinds import gene_of
-from darwinmerge.experiment.manifest import Bounds, Fitness, Merge, Range, Search, Transplant
+from darwinmerge.experiment.manifest import Bounds, Densities, Fitness, Merge, Range, Search, Transplant
 from darwinmerge.merge.recipe import Mixing
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.search import phase1
@@ -139,7 +139,7 @@ def test_no_active_gene_of_the_optimum_lies_at_a_bound(seed: int, algorithm: str
 
 
 def test_genes_stay_within_their_bounds_and_those_without_effect_stay_fixed() -> None:
-    bounds = Bounds(ffn=Range(min=0.4, max=0.6), density_b=Range(min=0.7, max=0.75))
+    bounds = Bounds(ffn=Range(min=0.4, max=0.6), density_b=Densities(min=0.7, max=0.75))
     history = searched([row(FFN), row(NORM, presence="identical")], steps=10, bounds=bounds)
     assert all(0.4 <= found.genome.ffn <= 0.6 and 0.7 <= found.genome.density_b <= 0.75 for found in history)
     fixed = {(f.genome.ratio, f.genome.attn, f.genome.embed, f.genome.density_a) for f in history}
@@ -203,7 +203,7 @@ ROWS = st.lists(
     ),
     max_size=12,
 )
-GENOMES = st.lists(st.floats(0, 1), min_size=6, max_size=6).map(Genome.of)
+GENOMES = st.tuples(*[st.floats(0, 1)] * 4, *[st.floats(0.001, 1)] * 2).map(Genome.of)
 
 
 @given(ROWS, GENOMES, st.sampled_from([0.0, 0.3, 0.7, 1.0]))
