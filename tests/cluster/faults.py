@@ -26,7 +26,6 @@ TWO_OPERATORS_SECONDS = 60
 API_AWAY_SECONDS = 15
 NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
 HEARTBEAT_SECONDS = 3.0
-NODE_KNOWN_SECONDS = 60
 STAGES = {
     "recall",
     "resolve",
@@ -232,6 +231,10 @@ def suspended_often(scene: Scene) -> None:
     )
 
 
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 @contextmanager
 def another_node(kubernetes: Kubernetes) -> Iterator[None]:
     """A Node that is in good health and takes no Pods: of none but lost ones, Kubernetes evicts nothing."""
@@ -243,13 +246,17 @@ def another_node(kubernetes: Kubernetes) -> Iterator[None]:
     merge = {"content_type": "application/merge-patch+json"}
     kubernetes.of("Node").subresources["status"].patch(status, name=name, **merge)
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}}
-    kubernetes.create({**lease, "spec": {"holderIdentity": name, "leaseDurationSeconds": 40}}, there)
+    held = {
+        "holderIdentity": name,
+        "leaseDurationSeconds": 40,
+        "renewTime": _now(),
+    }  # one never renewed stays so, there
+    kubernetes.create({**lease, "spec": held}, there)
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_SECONDS):
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            kubernetes.of("Lease").patch({"spec": {"renewTime": now}}, name, there, **merge)
+            kubernetes.of("Lease").patch({"spec": {"renewTime": _now()}}, name, there, **merge)
 
     heart = threading.Thread(target=beat, daemon=True)
     heart.start()
@@ -274,15 +281,9 @@ def node_lost(scene: Scene) -> None:
 
 
 def node_lost_in_every_stage(scene: Scene) -> None:
-    """Each time until what it was at is evicted, and another attempt is due.
-
-    The first time, the other node has been there for a while: Kubernetes evicts nothing before it knows it well.
-    """
-    scene.run.patch({"cluster": {"suspend": True}})
+    """Each time until what it was at is evicted, and another attempt is due."""
     scene.operator.install(*scene.images, "tolerations[0].operator=Exists")
     with another_node(scene.kubernetes):
-        time.sleep(NODE_KNOWN_SECONDS)
-        scene.run.patch({"cluster": {"suspend": False}})
         for pod in scene.stages():
             scene.keep()
             _lose_the_node_until_another_attempt_than(scene, pod)
