@@ -101,13 +101,6 @@ class Scene:
         """Stop or start a program of the cluster."""
         subprocess.run([named("DARWIN_CLUSTER"), verb, named("DARWIN_CLUSTER_DIR"), name], check=True)
 
-    def again(self, pod: Json) -> bool:
-        """Whether its task's next attempt is there."""
-        mine, attempt = pod["metadata"]["labels"], f"{LABEL}/attempt"
-        same = [f"{LABEL}/{part}" for part in ("stage", "task", "part")]
-        others = [job["metadata"]["labels"] for job in self.run.jobs()]
-        return any(all(o[key] == mine[key] for key in same) and int(o[attempt]) > int(mine[attempt]) for o in others)
-
     def answers(self) -> bool:
         """Whether the API server does."""
         try:
@@ -281,19 +274,18 @@ def node_lost(scene: Scene) -> None:
 
 
 def node_lost_in_every_stage(scene: Scene) -> None:
-    """Each time until what it was at is evicted, and another attempt is due."""
+    """Each time until what it was at is evicted; and what comes in its place has the node that is back."""
     scene.operator.install(*scene.images, "tolerations[0].operator=Exists")
     with another_node(scene.kubernetes):
         for pod in scene.stages():
             scene.keep()
-            _lose_the_node_until_another_attempt_than(scene, pod)
+            _lose_the_node_until_it_is_left_by(scene, pod)
 
 
-def _lose_the_node_until_another_attempt_than(scene: Scene, pod: Json) -> None:
+def _lose_the_node_until_it_is_left_by(scene: Scene, pod: Json) -> None:
     scene.program("stop", "kubelet")
     try:
         until(lambda: scene.run.leaving(pod), NODE_LOST_SECONDS, 1)
-        until(lambda: scene.again(pod))
     finally:
         scene.program("start", "kubelet")
 

@@ -154,7 +154,7 @@ def test_the_operators_token_touches_only_what_a_darwinmerge_owns(
             assert refusal(namespace, user, made(kind, name)) == ""
         theirs = made("ConfigMap", "b.ledger", OWNED[:0])
         assert refusal(namespace, "", theirs, dry=False) == ""
-        assert "only what a DarwinMerge owns" in refusal(namespace, user, made("ConfigMap", "b.ledger"), "replace")
+        assert "only what a DarwinMerge owns" in refusal(namespace, user, theirs, "replace")
     finally:
         delete(manifest)
 
