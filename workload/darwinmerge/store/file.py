@@ -6,7 +6,6 @@ is swept by the next one, by age, since another runner may be writing there.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import time
@@ -18,14 +17,13 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
+from darwinmerge.errors import FULL, DarwinError, OutOfDisk, StoreUnreachable
 from darwinmerge.store.base import Ref, Stat, require_key, stored_ref
 
 PARTIAL = ".partial/"  # what is being written; no object of the store
 STALE_SECONDS = 24 * 3600
 WINDOW = 16 << 20  # bytes of a large object that may wait for the disk
 IN_FLIGHT = 16  # parts that wait to be hashed or written
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FileStore:
@@ -150,7 +148,7 @@ class FileStore:
         return Ref(key=key, sha256=sha.hexdigest(), size=size), created
 
     def _named(self, error: OSError, key: str) -> DarwinError:
-        kind = OutOfDisk if error.errno in _FULL else StoreUnreachable
+        kind = OutOfDisk if error.errno in FULL else StoreUnreachable
         return kind(f"store {self.root}, object {key}: {error.strerror or error}")
 
 
