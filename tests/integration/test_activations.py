@@ -210,9 +210,11 @@ def test_what_cannot_be_run_is_told_in_a_line_and_the_rest_decides(
 
 
 def test_memory_that_a_machine_does_not_have_is_no_word_on_a_model(parents: Parents, tmp_path: Path) -> None:
-    prepared = Prepared(child_of(parents, tmp_path), *parents)
+    def fill(done: int) -> None:
+        torch.empty(1 << 55)
+
     with pytest.raises(RuntimeError, match="can't allocate memory"):
-        prepared.observe(lambda done: torch.empty(1 << 55))
+        Prepared(child_of(parents, tmp_path), *parents).observe(fill)
 
 
 def test_a_table_of_an_earlier_version_can_still_be_read() -> None:

@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     FAILED = 1  # the experiment ended without a child (every candidate was rejected, say)
     BAD_INPUT = 65  # a parent, a data set or a stored file is not what it must be; a person must act
     STORE_UNREACHABLE = 69  # the store did not answer; try again
-    INTERNAL = 70  # a defect of ours; try again a few times, then report it
+    INTERNAL = 70  # a defect of ours, or an accelerator that fails; try again a few times, then report it
     OUT_OF_MEMORY = 71  # try again, with more memory
     OUT_OF_DISK = 73  # try again, with more disk
     INTERRUPTED = 75  # asked to stop, stopped cleanly; the same command goes on
@@ -89,8 +89,7 @@ def machine_fault(error: BaseException) -> ExitCode | None:
     No such error says anything about a model. Libraries have no types of their own for most of them (torch's CPU
     allocator raises RuntimeError, vLLM ValueError), so that texts count as well, and so do the errors that led to one.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         text, kind = str(cause), type(cause).__name__
         if isinstance(cause, MemoryError) or kind == "OutOfMemoryError" or _MEMORY_TEXT.search(text):
             return ExitCode.OUT_OF_MEMORY
@@ -98,5 +97,14 @@ def machine_fault(error: BaseException) -> ExitCode | None:
             return ExitCode.OUT_OF_DISK
         if kind == "AcceleratorError" or _DEVICE_TEXT.search(text):
             return ExitCode.INTERNAL
-        cause = cause.__cause__
     return None
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """An error, and those that led to it, the nearest first."""
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__
+    return found
