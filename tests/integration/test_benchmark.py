@@ -3,11 +3,11 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx2
 import pytest
-from datasets.exceptions import DatasetGenerationError
 from requests import ConnectTimeout
 
 from darwinmerge.errors import BadConfiguration, BadInput, OutOfDisk, StoreUnreachable
@@ -127,15 +127,14 @@ def test_a_hub_that_is_switched_off_is_for_a_person(monkeypatch: pytest.MonkeyPa
         remote(tmp_path).task(REMOTE)
 
 
-def answered(status: int) -> Exception:
+def answered(status: int) -> Any:
     request = httpx2.Request("GET", "http://127.0.0.1/data")
-    error: Exception = httpx2.HTTPStatusError("", request=request, response=httpx2.Response(status, request=request))
-    return error
+    return httpx2.HTTPStatusError("", request=request, response=httpx2.Response(status, request=request))
 
 
 def generating(cause: Exception) -> Exception:
     """An error as `datasets` wraps it while it writes what it downloads."""
-    error = DatasetGenerationError("An error occurred while generating the dataset")
+    error = RuntimeError("An error occurred while generating the dataset")
     error.__cause__ = cause
     return error
 

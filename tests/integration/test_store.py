@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from darwinmerge.errors import BadConfiguration, BadInput, StoreUnreachable
-from darwinmerge.store import FileStore, Ref, Store, fetch, open_store
+from darwinmerge.store import READERS, FileStore, Ref, Store, fetch, fetch_each, open_store
 from darwinmerge.store.file import STALE_SECONDS
 from darwinmerge.store.s3 import PART
 from tests.s3 import BUCKET
@@ -213,6 +213,19 @@ def test_a_key_that_leads_out_of_the_store_or_has_two_spellings_is_refused(store
             use(key)
     with pytest.raises(ValueError, match="not a key"):
         store.put_shard(key, [b"x"])
+
+
+def test_small_objects_are_read_several_at_a_time_and_come_in_order(store: Store) -> None:
+    names = [f"costs/{number:02}" for number in range(2 * READERS)]
+    for name in names:
+        store.create(name, name.encode())
+    together = threading.Barrier(READERS)
+
+    def read(key: str) -> bytes:
+        together.wait(timeout=60)  # one by one they would never be so many
+        return store.read(key)
+
+    assert list(fetch_each(store, "costs/", read)) == [name.encode() for name in names]
 
 
 # ---- a store in a folder

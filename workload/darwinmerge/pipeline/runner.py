@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from darwinmerge.errors import DarwinError, ExitCode, Interrupted
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.claim import claim
+from darwinmerge.pipeline.claim import begin
 from darwinmerge.pipeline.local import LocalWorker, death
 from darwinmerge.pipeline.plan import Outcome, plan
 from darwinmerge.pipeline.retry import Attempt, GiveUp, retry, without_report
@@ -74,9 +74,7 @@ class Runner:
             Interrupted: SIGINT or SIGTERM.
             BadConfiguration: the store is another experiment's.
         """
-        self.results, undone = claim(self._x, self._store)
-        for key in undone:
-            self._store.delete(key)
+        self.results = begin(self._x, self._store)
         self._view.known(self.results)
         with _signals() as stopping, self._closing():
             while True:
