@@ -217,3 +217,22 @@ def test_of_two_that_publish_into_one_folder_at_the_same_moment_both_leave_the_c
         name: name.encode() * 1000 for name in names
     }
     assert {path.name for path in tmp_path.iterdir()} == {"store", "child"}
+
+
+def test_a_published_child_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, place, target = FileStore(tmp_path / "store"), tmp_path / "out", tmp_path / "out/child"
+    store.create("model.safetensors", b"weights")
+    synced: list[tuple[int, bool]] = []  # inodes, and whether the child had its name by then
+    fsync = os.fsync
+
+    def told(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, target.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", told)
+    at = Place(None, store, threading.Event(), lambda *_: None)  # type: ignore[arg-type]
+    to_folder({"model.safetensors": stored_ref(store, "model.safetensors")}, target, at)
+    paths = (target / "model.safetensors", target, place)
+    assert synced == [(path.stat().st_ino, path == place) for path in paths]

@@ -139,7 +139,7 @@ class FileStore:
             except FileExistsError:
                 created = False
             if created:
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
         except OSError as error:
             raise self._named(error, key) from error
         finally:
@@ -179,7 +179,8 @@ def _writer(file: BinaryIO) -> Callable[[bytes | memoryview], None]:
     return write
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a power cut, as `fsync` does for a file's bytes."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
