@@ -245,6 +245,17 @@ def test_what_a_killed_writer_left_is_not_listed_and_swept_when_it_is_old(tmp_pa
     assert young.exists()
 
 
+def test_what_a_writer_can_not_sweep_is_in_nobody_s_way(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    (tmp_path / ".partial/a folder, which unlink refuses as it does what is somebody else's").mkdir(parents=True)
+    (tmp_path / ".partial/old").write_bytes(b"half an object")
+    long_ago = time.time() - STALE_SECONDS - 60
+    for path in (tmp_path / ".partial").iterdir():
+        os.utime(path, (long_ago, long_ago))
+    assert store.create(KEY, b"x")
+    assert not (tmp_path / ".partial/old").exists()
+
+
 def test_writing_leaves_nothing_behind_but_the_object(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     store.create(KEY, b"x")
