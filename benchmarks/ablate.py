@@ -138,7 +138,7 @@ def _walked(experiment: Experiment, arm: Arm) -> Walk:
             return result.model_copy(update={"summary": dealt(result.summary, spec.search.bounds, spec.seed)})
         return result
 
-    results = {task: taken(result) for task, result in claim(experiment, store)[0].items()}
+    results = {task: taken(result) for task, result in claim(experiment, store).items()}
     while (seen := walk(experiment, results)).verdict is None:
         ready = [task for task in seen.ready if task.stage in NEEDED]
         if not ready:

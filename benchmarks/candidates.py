@@ -101,7 +101,7 @@ def main() -> None:
     x = pair_of(given.parents.resolve(), given.work.resolve())
     store = open_store(x.where.store)
     place = Place(x.where, store, threading.Event(), lambda done, total: None)
-    results = claim(x, store)[0]
+    results = claim(x, store)
     seen = walk(x, results)
     while all(task.stage != "score" for task in seen.ready):
         results |= {task.id: perform(task, task.id, place, last_try=False) for task in seen.ready}

@@ -53,7 +53,7 @@ def main() -> None:
 def foresee(store: FileStore) -> None:
     """Print, for each set of development rows, what the child's differences are and what they foresee."""
     experiment = noted(store)
-    spec, seen = experiment.spec, walk(experiment, held(experiment, store)[0])
+    spec, seen = experiment.spec, walk(experiment, held(experiment, store))
     assert seen.resolved and seen.rows and seen.mri and seen.winner and seen.winner.candidate, "the run isn't finished"
     place = Place(experiment.where, store, threading.Event(), lambda done, total: None)
     models: dict[str, Model] = {

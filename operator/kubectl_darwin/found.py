@@ -106,7 +106,7 @@ def remembered(cluster: Cluster, run: Mapping[str, Any]) -> tuple[DarwinMerge, L
             f"rebuilt from the store; kubectl darwin status {name} tells more"
         )
     x = resource.experiment()
-    return resource, ledger, state_of(x, ledger.results, x.where.store)
+    return resource, ledger, state_of(x, walk(x, ledger.results), x.where.store)
 
 
 def find(cluster: Cluster, run: Object) -> Found:
@@ -148,7 +148,7 @@ def told(
         created=run["metadata"]["creationTimestamp"],
         suspend=bool(run["spec"].get("cluster", {}).get("suspend")),
         status=read(run.get("status")) or Status(),
-        state=state_of(x, ledger.results, x.where.store) if x and ledger else None,
+        state=state_of(x, walk(x, ledger.results), x.where.store) if x and ledger else None,
         fitness=_fitness(known) if known else (),
         working=_working(jobs, pods, _titles(x, known) if x and known else {}),
         events=tuple(

@@ -91,7 +91,7 @@ def story(
 def _furnish(run: Run, world: World) -> None:
     """Give a run's store what one machine has found out, but for the candidates' scores and what is told of places."""
     store, x = open_store(str(world.store)), experiment_of(load(world.manifest), world.folder)
-    generations = walk(x, recorded(x, store)[0]).generations
+    generations = walk(x, recorded(store)).generations
     apart = {layout.result(task.stage, task.id) for generation in generations for task in generation.tasks}
     for stat in store.list(""):
         if stat.key not in apart and not stat.key.startswith(("summary.", "report.", "scores/")):

@@ -15,6 +15,7 @@ from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.evaluation.resident import load
 from darwinmerge.experiment.manifest import Health, Merge, Mri
+from darwinmerge.health.activations import Prepared
 from darwinmerge.health.compare import HealthTable, agreement_of
 from darwinmerge.health.stations import Stations
 from darwinmerge.health.task import examine
@@ -206,6 +207,14 @@ def test_what_cannot_be_run_is_told_in_a_line_and_the_rest_decides(
     assert str(tmp_path) not in table.unseen
     assert all(layer.shift is None for layer in table.layers)
     assert agreement_of(table) == f"Activations were not looked at: {table.unseen}."
+
+
+def test_memory_that_a_machine_does_not_have_is_no_word_on_a_model(parents: Parents, tmp_path: Path) -> None:
+    def fill(done: int) -> None:
+        torch.empty(1 << 55)
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        Prepared(child_of(parents, tmp_path), *parents).observe(fill)
 
 
 def test_a_table_of_an_earlier_version_can_still_be_read() -> None:

@@ -79,7 +79,7 @@ def run_here(world: World) -> None:
     """Carry out the plan to its end in this process, which has the libraries already."""
     x = experiment_of(load(world.manifest), world.folder)
     store = open_store(x.where.store)
-    results, _ = claim(x, store)
+    results = claim(x, store)
     place = Place(x.where, store, threading.Event(), lambda done, total: None)
     while (found := plan(x, results)).outcome is None:
         for task in found.ready:
@@ -136,7 +136,7 @@ def test_a_base_on_a_hub_is_the_commit_that_it_was_and_gives_the_same_bytes(
     commit = there.push("org/base", base)
     x = experiment_of(load(world.manifest), world.folder)
     store = open_store(x.where.store)
-    results, _ = claim(x, store)
+    results = claim(x, store)
     for task in plan(x, results).ready:
         if task.stage == "resolve":
             place = Place(x.where, store, threading.Event(), lambda done, total: None)
@@ -152,7 +152,7 @@ def test_a_base_on_a_hub_is_the_commit_that_it_was_and_gives_the_same_bytes(
     assert json.loads((child / "darwin-run.json").read_text())["base"] == f"hf://org/base@{commit}"
     proof = CliRunner().invoke(verify, [str(child), "--quick"])
     assert proof.exit_code == 0, proof.output
-    told = page(x, claim(x, store)[0], store)
+    told = page(x, claim(x, store), store)
     assert f"hf://org/base@{commit}" in told
     assert "--base hf://org/base" in told
 

@@ -1,10 +1,16 @@
 """lm-eval's tasks as we ask them: real ARC questions, the task's own splits, few-shot examples."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+import httpx2
 import pytest
+from requests import ConnectTimeout
 
-from darwinmerge.errors import BadConfiguration
+from darwinmerge.errors import BadConfiguration, BadInput, OutOfDisk, StoreUnreachable
 from darwinmerge.evaluation.harness import Benchmark
 from darwinmerge.evaluation.rows import RowSets
 from darwinmerge.experiment.manifest import BenchmarkTask
@@ -84,3 +90,80 @@ def test_a_task_that_brings_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "coded.yaml").write_text("task: coded\ndataset_path: json\ndoc_to_text: !function helper.text\n")
     with pytest.raises(BadConfiguration, match="runs code of its own"):
         Benchmark(str(tmp_path)).task(BenchmarkTask(name="coded"))
+
+
+def remote(tmp_path: Path) -> Benchmark:
+    """A task whose data set lies on a hub."""
+    lines = ["task: remote", "dataset_path: org/remote", "test_split: test", "output_type: generate_until"]
+    (tmp_path / "remote.yaml").write_text("\n".join([*lines, "doc_to_text: text", "doc_to_target: gold"]))
+    return Benchmark(str(tmp_path))
+
+
+REMOTE = BenchmarkTask(name="remote", metric="exact_match,none")
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A hub that nobody reaches."""
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_hub_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(StoreUnreachable, match=r"task remote: the place of its data set doesn't answer: .*org/remote"):
+        remote(tmp_path).task(REMOTE)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_hub_that_is_switched_off_is_for_a_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(BadConfiguration, match=r"task remote: .*org/remote.*unset HF_HUB_OFFLINE"):
+        remote(tmp_path).task(REMOTE)
+
+
+def answered(status: int) -> Any:
+    request = httpx2.Request("GET", "http://127.0.0.1/data")
+    return httpx2.HTTPStatusError("", request=request, response=httpx2.Response(status, request=request))
+
+
+def generating(cause: Exception) -> Exception:
+    """An error as `datasets` wraps it while it writes what it downloads."""
+    error = RuntimeError("An error occurred while generating the dataset")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (generating(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))), OutOfDisk),
+        (generating(httpx2.ReadTimeout("")), StoreUnreachable),
+        (generating(ConnectTimeout()), StoreUnreachable),
+        (generating(aiohttp.ServerDisconnectedError()), StoreUnreachable),
+        (generating(TimeoutError()), StoreUnreachable),
+        (answered(503), StoreUnreachable),
+        (answered(429), StoreUnreachable),
+        (answered(404), BadInput),
+        (MemoryError(), MemoryError),
+        (generating(ValueError("a column is missing")), BadInput),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "skill_a.jsonl"), BadInput),
+    ],
+    ids=repr,
+)
+def test_who_acts_on_a_data_set_that_can_not_be_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, becomes: type[Exception]
+) -> None:
+    def load_dataset(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(becomes) as found:
+        remote(tmp_path).task(REMOTE)
+    assert type(found.value) is becomes
+    assert becomes is MemoryError or str(found.value).startswith("task remote: ")

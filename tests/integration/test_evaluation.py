@@ -1,6 +1,7 @@
 """How models are asked: few-shot, generation, chat templates, groups, code, other engines; each on real models."""
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.errors import BadConfiguration, BadInput, EvaluatorFailed, ExitCode
 from darwinmerge.evaluation.answers import Answers, read_answers
 from darwinmerge.evaluation.harness import Benchmark
 from darwinmerge.evaluation.lm_task import digest_of
@@ -20,7 +21,7 @@ from darwinmerge.pipeline.claim import claim
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.plan import plan
 from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, ScoreSummary, TaskId
-from darwinmerge.pipeline.worker import perform
+from darwinmerge.pipeline.worker import exit_code, perform
 from darwinmerge.store import open_store
 from tests.integration.conftest import SKILLS, World, darwin
 from tests.integration.test_kill import Run, keys, wait_until
@@ -306,6 +307,35 @@ def test_code_that_a_function_calls_is_part_of_the_task(world: World) -> None:
     assert found[0] != found[1]
 
 
+def scoring(world: World, does: str) -> None:
+    """Have skill_a's own code do this instead of scoring an answer."""
+    (world.folder / "tasks" / "helper.py").write_text(f"import torch\n\ndef scored(doc, results):\n    {does}\n")
+    path = world.folder / "tasks" / "skill_a.yaml"
+    path.write_text(path.read_text() + "process_results: !function helper.scored\n")
+    world.edit("evaluation", "allowCode", value=["skill_a"])
+
+
+def test_what_a_tasks_own_code_raises_is_the_evaluators_failure(world: World) -> None:
+    scoring(world, "raise RuntimeError('no such choice')")
+    with pytest.raises(EvaluatorFailed, match="RuntimeError: no such choice"):
+        father(world)
+
+
+@pytest.mark.parametrize(
+    ("does", "code"),
+    [
+        ("torch.empty(1 << 55)", ExitCode.OUT_OF_MEMORY),
+        ("raise torch.AcceleratorError('CUDA error: an illegal memory access was encountered')", ExitCode.INTERNAL),
+    ],
+    ids=["memory", "device"],
+)
+def test_a_fault_of_the_machine_is_nobodys_score_nor_failure(world: World, does: str, code: ExitCode) -> None:
+    scoring(world, does)
+    with pytest.raises(RuntimeError) as found:
+        father(world)
+    assert exit_code(found.value) == code
+
+
 @pytest.mark.parametrize("asks", [{"unsafe_code": True}, {"dataset_kwargs": {"trust_remote_code": True}}])
 def test_running_what_a_model_answers_and_a_data_sets_code_are_refused_too(world: World, asks: Json) -> None:
     change(world, "skill_b", **asks)
@@ -354,6 +384,27 @@ def test_an_engine_that_lm_eval_does_not_know_is_named(world: World) -> None:
     world.edit("evaluation", "model", value="warp")
     with pytest.raises(BadConfiguration, match=r"spec.evaluation.model: lm-eval has no model 'warp'"):
         father(world)
+
+
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        ("Free memory on device cuda:0 (1.4/47.4 GiB) on startup is less than desired", ExitCode.OUT_OF_MEMORY),
+        ("Model architectures ['TinyForCausalLM'] are not supported for now", ExitCode.BAD_INPUT),
+    ],
+    ids=["a neighbour has the memory", "it takes no such model"],
+)
+def test_memory_that_an_engine_does_not_get_is_tried_again_and_a_model_that_it_does_not_take_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch, says: str, code: ExitCode
+) -> None:
+    def full(*_: object) -> None:
+        raise ValueError(says)
+
+    monkeypatch.setattr("lm_eval.models.huggingface.HFLM.create_from_arg_obj", full)
+    world.edit("evaluation", "model", value="huggingface")
+    with pytest.raises(Exception, match=re.escape(says)) as found:
+        father(world)
+    assert exit_code(found.value) == code
 
 
 # ---- lm-eval's own files

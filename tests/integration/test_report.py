@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape, unescape
@@ -18,8 +19,9 @@ from darwinmerge.pipeline.claim import held, noted
 from darwinmerge.pipeline.plan import Results, plan, walk
 from darwinmerge.pipeline.tasks import Done, HealthSummary, Rejected, Result, ScoreSummary, Stage, TaskId, candidate_of
 from darwinmerge.report.page import page
+from darwinmerge.report.state import costs_of
 from darwinmerge.report.summary import build
-from darwinmerge.store import Store, open_store
+from darwinmerge.store import FileStore, Store, layout, open_store
 from tests.integration.conftest import World, darwin
 
 pytestmark = pytest.mark.timeout(600)
@@ -72,8 +74,22 @@ class Finished:
 def run(undisturbed: World) -> Finished:
     store = open_store(str(undisturbed.store))
     experiment = noted(store)
-    results = held(experiment, store)[0]
+    results = held(experiment, store)
     return Finished(experiment, results, store, page(experiment, results, store))
+
+
+def test_each_task_s_cost_is_read_once(run: Finished) -> None:
+    reads: Counter[str] = Counter()
+
+    class Counting(FileStore):
+        def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+            reads[key] += 1
+            return super().read(key, start, stop)
+
+    page(run.experiment, run.results, Counting(Path(run.experiment.where.store)))
+    costs = [stat.key for stat in run.store.list(layout.COSTS)]
+    assert costs
+    assert [reads[key] for key in costs] == [1] * len(costs)
 
 
 def moments(run: Finished) -> Iterator[dict[TaskId, Result]]:
@@ -99,7 +115,8 @@ def dots(text: str) -> list[str]:
 
 
 def test_it_says_the_verdict_and_the_scores_of_the_summary(run: Finished) -> None:
-    summary, words = build(run.experiment, run.results, run.store), Read(run.text).words
+    seen, costs = walk(run.experiment, run.results), costs_of(run.store)
+    summary, words = build(run.experiment, seen, run.store, costs), Read(run.text).words
     assert summary.verdict
     assert summary.verdict.label in words
     for model in summary.models:

@@ -1,8 +1,11 @@
 """What a run leaves behind, checked against the real libraries that will use it."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,10 @@ import pytest
 from safetensors import safe_open
 
 from darwinmerge.evaluation.rows import RowSets
+from darwinmerge.experiment.experiment import Experiment, experiment_of
+from darwinmerge.experiment.load import load
+from darwinmerge.pipeline.plan import Plan, Results, plan
+from darwinmerge.pipeline.runner import Runner
 from darwinmerge.report.summary import RunSummary
 from tests.integration.conftest import SKILLS, World, darwin, make_world
 
@@ -157,3 +164,32 @@ def test_importing_and_validating_stay_light(command: str, undisturbed: World) -
     report = f"{code}\nprint('HEAVY', [name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
     assert "HEAVY []" in run.stdout
+
+
+class Counted:
+    """A view that counts what it is told."""
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.told.update([name])
+
+
+def test_the_plan_is_made_anew_by_results_and_not_by_progress(
+    world: World, undisturbed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(undisturbed.store, world.store)
+    for path in (world.store / "results").glob("score-*"):
+        path.unlink()  # the answers are there: they are counted anew, chunk by chunk, and no question is asked
+    view = Counted()
+
+    def counted(experiment: Experiment, results: Results) -> Plan:
+        view.told.update(["plan"])
+        return plan(experiment, results)
+
+    monkeypatch.setattr("darwinmerge.pipeline.runner.plan", counted)
+    outcome = Runner(experiment_of(load(world.manifest), world.folder), 1, view).run()
+    assert outcome.kind == "Complete"
+    assert view.told["progress"] > view.told["finished"] > 10
+    assert view.told["plan"] == view.told["finished"] + 1

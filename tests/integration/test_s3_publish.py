@@ -113,7 +113,7 @@ def output(s3: S3, world: World, undisturbed: World, tmp_path: Path, monkeypatch
 def children_of(x: Experiment) -> tuple[PublishInputs, PublishInputs]:
     """The publication that a finished run has yet to do, and one of another child of it, which is exported first."""
     store = open_store(x.where.store)
-    seen = walk(x, held(x, store)[0])
+    seen = walk(x, held(x, store))
     (task,) = seen.ready
     assert isinstance(task.inputs, PublishInputs)
     assert seen.resolved

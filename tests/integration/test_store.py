@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from darwinmerge.errors import BadConfiguration, BadInput, StoreUnreachable
-from darwinmerge.store import FileStore, Ref, Store, fetch, open_store
+from darwinmerge.store import READERS, FileStore, Ref, Store, fetch, fetch_each, open_store
 from darwinmerge.store.file import STALE_SECONDS
 from darwinmerge.store.s3 import PART
 from tests.s3 import BUCKET
@@ -215,6 +215,19 @@ def test_a_key_that_leads_out_of_the_store_or_has_two_spellings_is_refused(store
         store.put_shard(key, [b"x"])
 
 
+def test_small_objects_are_read_several_at_a_time_and_come_in_order(store: Store) -> None:
+    names = [f"costs/{number:02}" for number in range(2 * READERS)]
+    for name in names:
+        store.create(name, name.encode())
+    together = threading.Barrier(READERS)
+
+    def read(key: str) -> bytes:
+        together.wait(timeout=60)  # one by one they would never be so many
+        return store.read(key)
+
+    assert list(fetch_each(store, "costs/", read)) == [name.encode() for name in names]
+
+
 # ---- a store in a folder
 
 
@@ -230,6 +243,17 @@ def test_what_a_killed_writer_left_is_not_listed_and_swept_when_it_is_old(tmp_pa
     store.create("b", b"")
     assert not old.exists()
     assert young.exists()
+
+
+def test_what_a_writer_can_not_sweep_is_in_nobody_s_way(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    (tmp_path / ".partial/a folder, which unlink refuses as it does what is somebody else's").mkdir(parents=True)
+    (tmp_path / ".partial/old").write_bytes(b"half an object")
+    long_ago = time.time() - STALE_SECONDS - 60
+    for path in (tmp_path / ".partial").iterdir():
+        os.utime(path, (long_ago, long_ago))
+    assert store.create(KEY, b"x")
+    assert not (tmp_path / ".partial/old").exists()
 
 
 def test_writing_leaves_nothing_behind_but_the_object(tmp_path: Path) -> None:

@@ -105,14 +105,14 @@ def pods(world: World) -> None:
     x, store = experiment_of(load(world.manifest), world.folder), open_store(str(world.store))
 
     def pod(*orders: Order) -> None:
-        given = Orders(where=x.where, claim=x, orders=orders, drop=spent(x, held(x, store)[0]))
+        given = Orders(where=x.where, claim=x, orders=orders, drop=spent(x, held(x, store)))
         (world.folder / "orders").write_text(given.model_dump_json(by_alias=True))
         done = subprocess.run(
             command("work", "--orders", world.folder / "orders"), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout
 
-    while ready := plan(x, held(x, store)[0]).ready:
+    while ready := plan(x, held(x, store)).ready:
         scores = [task for task in ready if task.stage == "score"]
         if scores:
             pod(*(order(task, part="merge") for task in scores))
@@ -157,14 +157,14 @@ def test_a_store_that_another_runner_claims_at_the_same_moment_is_ours_too(world
         claim(x, FileStore(world.store))
         FileStore(world.store).create("digests/0.json", b"{}")  # it comes before experiment.json in the list
 
-    assert claim(x, Meanwhile(world.store, layout.EXPERIMENT, other)) == ({}, [])
+    assert claim(x, Meanwhile(world.store, layout.EXPERIMENT, other)) == {}
 
 
 @pytest.fixture
 def scoring(undisturbed: World, tmp_path: Path) -> tuple[Experiment, Task]:
     """The undisturbed run's experiment and its first task that scores the plain average."""
     x = experiment_of(load(undisturbed.manifest), undisturbed.folder)
-    results, _ = held(x, FileStore(undisturbed.store))
+    results = held(x, FileStore(undisturbed.store))
     known = {
         task: result for task, result in results.items() if isinstance(result, Done) and result.summary.stage != "score"
     }
@@ -217,3 +217,22 @@ def test_of_two_that_publish_into_one_folder_at_the_same_moment_both_leave_the_c
         name: name.encode() * 1000 for name in names
     }
     assert {path.name for path in tmp_path.iterdir()} == {"store", "child"}
+
+
+def test_a_published_child_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, place, target = FileStore(tmp_path / "store"), tmp_path / "out", tmp_path / "out/child"
+    store.create("model.safetensors", b"weights")
+    synced: list[tuple[int, bool]] = []  # inodes, and whether the child had its name by then
+    fsync = os.fsync
+
+    def told(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, target.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", told)
+    at = Place(None, store, threading.Event(), lambda *_: None)  # type: ignore[arg-type]
+    to_folder({"model.safetensors": stored_ref(store, "model.safetensors")}, target, at)
+    paths = (target / "model.safetensors", target, place)
+    assert synced == [(path.stat().st_ino, path == place) for path in paths]

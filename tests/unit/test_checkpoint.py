@@ -1,6 +1,8 @@
 """A model folder gives its tensors as they lie in its files, or says what is missing and what to do."""
 
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,3 +190,35 @@ def test_large_tensors_are_whole_however_they_are_read(tmp_path: Path) -> None:
     elements = folder.elements("a")
     assert len(elements) == size
     assert elements[3:-1].tobytes() == held["a"].bits[3:-1].tobytes()
+
+
+def _rewrite(path: Path) -> None:
+    """Other bytes, as many as before, at another time."""
+    old = path.stat()
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+
+
+def _shorten(path: Path) -> None:
+    """The time that it had, and half of it gone."""
+    old = path.stat()
+    os.truncate(path, old.st_size // 2)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "how"), [(_rewrite, "changed"), (_shorten, "changed"), (Path.unlink, "removed")], ids=lambda x: str(x)
+)
+def test_a_file_that_changes_after_its_folder_was_opened_is_never_read(
+    tmp_path: Path, tensors: dict[str, Tensor], change: Callable[[Path], None], how: str
+) -> None:
+    write_model(tmp_path, tensors)
+    folder = ModelFolder(tmp_path)
+    name = next(iter(tensors))
+    folder.bits(name)
+    change(tmp_path / SINGLE)
+    says = f"{re.escape(str(tmp_path / SINGLE))}: the file was {how} while it was in use; put back what was there"
+    with pytest.raises(BadInput, match=says):
+        folder.bits(name)
+    with pytest.raises(BadInput, match=says):
+        _ = folder.pin

@@ -7,9 +7,11 @@ other bytes.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
@@ -76,9 +78,9 @@ class LocalFiles:
         self.threads, self.block, self.piece = cores(), BLOCK, PIECE
         if not root.is_dir():
             raise BadInput(f"{root}: no such model folder")
-        self.sizes: Mapping[str, int] = {
-            path.name: path.stat().st_size for path in sorted(root.iterdir()) if path.is_file()
-        }
+        found = {path.name: path.stat() for path in sorted(root.iterdir()) if path.is_file()}
+        self.sizes: Mapping[str, int] = {name: stat.st_size for name, stat in found.items()}
+        self._modified = {name: stat.st_mtime_ns for name, stat in found.items()}
 
     def __str__(self) -> str:
         """Its path."""
@@ -91,12 +93,30 @@ class LocalFiles:
         """
         if start == stop:
             return np.empty(0, np.uint8)
-        return np.asarray(np.memmap(self.root / name, np.uint8, "r", start, (stop - start,)))
+        with self._open(name) as file:
+            return np.asarray(np.memmap(file, np.uint8, "r", start, (stop - start,)))
 
     def sha256(self, name: str) -> str:
         """See `Files.sha256`."""
-        with (self.root / name).open("rb") as file:
+        with self._open(name) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _open(self, name: str) -> BufferedReader:
+        """A file, if it is still the one that was looked at: by size and time, since a mounted bucket renumbers inodes.
+
+        Raises:
+            BadInput: it isn't.
+        """
+        path, remedy = self.root / name, "put back what was there, or begin a new run"
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            raise BadInput(f"{path}: the file was removed while it was in use; {remedy}") from None
+        now = os.fstat(file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self.sizes[name], self._modified[name]):
+            file.close()
+            raise BadInput(f"{path}: the file was changed while it was in use; {remedy}")
+        return file
 
     def vouched(self, name: str) -> str | None:
         """See `Files.vouched`: a disk doesn't."""

@@ -59,7 +59,7 @@ def _objects(store: Store, days: int | None) -> tuple[Waste, ...]:
     """Objects that can go; they are listed before the results are read, see `waste`."""
     stats = list(store.list(""))
     experiment = noted(store)  # the manifest may say less than was run since
-    results, _ = recorded(experiment, store)
+    results = recorded(store)
     logs: frozenset[str] = frozenset()
     if days:
         before = time.time() - days * 86400

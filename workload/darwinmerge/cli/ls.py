@@ -13,7 +13,8 @@ from darwinmerge.cli.show import when
 from darwinmerge.errors import DarwinError
 from darwinmerge.parallel import in_order
 from darwinmerge.pipeline.claim import noted, recorded
-from darwinmerge.report.state import State, look
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.report.state import State, costs_of, state_of
 from darwinmerge.store import open_store
 from darwinmerge.store.find import stores_below
 
@@ -57,7 +58,7 @@ def _state(uri: str) -> State | DarwinError:
     try:
         store = open_store(uri)
         experiment = noted(store)
-        return look(experiment, recorded(experiment, store)[0], store)
+        return state_of(experiment, walk(experiment, recorded(store)), store.uri, costs_of(store))
     except DarwinError as error:
         return error
 

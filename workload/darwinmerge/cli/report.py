@@ -37,7 +37,7 @@ def report(experiment: Experiment, output: str, as_json: bool, debug: bool) -> N
     from darwinmerge.report.page import page
 
     store = open_store(experiment.where.store)
-    results, _ = held(experiment, store)
+    results = held(experiment, store)
     if not results:
         raise BadConfiguration(f"store {store.uri}: nothing has run yet; darwin run, then darwin report")
     text = page(experiment, results, store)

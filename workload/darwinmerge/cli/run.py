@@ -17,7 +17,7 @@ from darwinmerge.errors import BadConfiguration, ExitCode
 from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.places import require_places
-from darwinmerge.pipeline.claim import held, noted
+from darwinmerge.pipeline.claim import held, lasting, noted
 from darwinmerge.pipeline.plan import plan
 from darwinmerge.pipeline.runner import Runner
 from darwinmerge.report.lines import title
@@ -125,7 +125,7 @@ def require_device(name: str, workers: int) -> None:
 
 def _dry(experiment: Experiment, as_json: bool) -> str:
     store = open_store(experiment.where.store)
-    results, _ = held(experiment, store)
+    results = lasting(experiment, held(experiment, store))
     now, cost = plan(experiment, results), estimate(experiment)
     following = [title(task, experiment) for task in now.ready]
     if as_json:

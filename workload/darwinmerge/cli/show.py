@@ -13,7 +13,8 @@ from darwinmerge.cli.arguments import takes_run
 from darwinmerge.cli.pair import console
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.claim import recorded
-from darwinmerge.report.state import Scored, State, look
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.report.state import Scored, State, costs_of, state_of
 from darwinmerge.search.genome import GENES
 from darwinmerge.store import open_store
 
@@ -38,8 +39,8 @@ def show(experiment: Experiment, recent: int, as_json: bool, debug: bool) -> Non
     changed: it may be asked at any time, while the run goes on too.
     """
     store = open_store(experiment.where.store)
-    results, _ = recorded(experiment, store)
-    found = look(experiment, results, store)
+    seen, costs = walk(experiment, recorded(store)), costs_of(store)
+    found = state_of(experiment, seen, store.uri, costs)
     if as_json:
         click.echo(found.model_dump_json(by_alias=True, indent=1))
         return
@@ -51,7 +52,7 @@ def show(experiment: Experiment, recent: int, as_json: bool, debug: bool) -> Non
         from darwinmerge.report.summary import build
         from darwinmerge.report.table import render
 
-        out.print(render(build(experiment, results, store)))
+        out.print(render(build(experiment, seen, store, costs)))
 
 
 def _head(found: State) -> Text:

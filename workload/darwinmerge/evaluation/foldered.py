@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.errors import BadConfiguration, BadInput, machine_fault
 from darwinmerge.evaluation.harness import quiet
 from darwinmerge.merge.recipe import Recipe
 from darwinmerge.pipeline.tasks import Terms
@@ -59,5 +59,7 @@ class Foldered:
         try:
             self.lm = self._kind.create_from_arg_obj({**self._arguments, "pretrained": str(folder)})
         except (TypeError, ValueError, KeyError) as error:
+            if machine_fault(error):  # a neighbour has the memory, say
+                raise
             raise BadInput(f"spec.evaluation.model {self._kind.__name__} can't load the child: {error}") from error
         self.recipe = recipe.id

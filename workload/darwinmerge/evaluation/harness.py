@@ -16,6 +16,7 @@ from darwinmerge.evaluation.lm_task import choices_of, digest_of, require_metric
 from darwinmerge.evaluation.questions import Prompting, Questions
 from darwinmerge.evaluation.rows import Row, Rows, RowSets, content_hash, marks_of, partition, portions, question_hash
 from darwinmerge.evaluation.task_file import REMEDY, config_of
+from darwinmerge.evaluation.unloadable import unloadable
 from darwinmerge.experiment.manifest import TASK_NAME, BenchmarkTask
 
 PLAIN = Prompting()
@@ -106,7 +107,10 @@ class Benchmark:
         except DarwinError as error:
             raise type(error)(f"task {name}: {error}") from None
         except Exception as error:
-            raise BadInput(f"task {name}: lm-eval can't load it: {type(error).__name__}: {error}") from error
+            told = unloadable(name, error)
+            if told is None:
+                raise
+            raise told from error
         config = task.config
         unsafe = getattr(task, "UNSAFE_CODE", False) or getattr(config, "unsafe_code", False)
         if not allowed and (unsafe or (config.dataset_kwargs or {}).get("trust_remote_code")):

@@ -18,7 +18,7 @@ import torch
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.names import outside_text, spellings
-from darwinmerge.errors import BadConfiguration, BadInput
+from darwinmerge.errors import BadConfiguration, BadInput, machine_fault
 from darwinmerge.evaluation.harness import quiet
 from darwinmerge.merge.arithmetic import child_info, merged_tensors
 from darwinmerge.merge.recipe import Decision, Recipe
@@ -46,6 +46,8 @@ class Resident:
             model = load(father, terms.dtype)
             tokenizer = tokenizer_of(father)
         except (ValueError, OSError, KeyError) as error:
+            if machine_fault(error):
+                raise
             raise BadInput(f"{father}: transformers can't load it: {error}") from error
         self._model = model.to(device).eval()
         self._names = name_map(father, self._model.state_dict())

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from darwinmerge.canonical import digest, rounded
-from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, EvaluatorFailed
+from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, EvaluatorFailed, machine_fault
 from darwinmerge.evaluation.answers import Answers, TaskAnswers, read_answers
 from darwinmerge.evaluation.logs import files, samples
 from darwinmerge.evaluation.questions import Questions, finite
@@ -126,13 +126,13 @@ def _require_environment(env: dict[str, str], place: Place) -> None:
 
 
 def _evaluated(work: Callable[[], T]) -> T:
-    """What the benchmark's code gives; its failures are told from those of disk, memory and store."""
+    """What the benchmark's code gives; its failures are told from those of the machine and of the store."""
     try:
         return work()
-    except (DarwinError, MemoryError, OSError):
+    except (DarwinError, OSError):
         raise
     except Exception as error:
-        if "out of memory" in str(error).lower():
+        if machine_fault(error):
             raise
         raise EvaluatorFailed(f"the benchmark's code failed: {type(error).__name__}: {error}") from error
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.errors import BadInput
+from darwinmerge.errors import BadInput, machine_fault
 from darwinmerge.evaluation.harness import quiet
 from darwinmerge.evaluation.resident import tokenizer_of
 from darwinmerge.health.compare import MOST, Activations, Agreement, Likeness, Shift
@@ -23,7 +23,8 @@ from darwinmerge.health.probes import tokens
 from darwinmerge.health.stations import Station, Stations
 
 DIGITS = 4  # significant ones of a figure: the rest is the CPU's
-# What a model's code raises that isn't for us to run; a file that can't be read is another matter, and tried again.
+# What a model's code raises that isn't for us to run; a file that can't be read and a fault of the machine are another
+# matter, and tried again.
 TROUBLE = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, StopIteration, ImportError)
 
 
@@ -40,6 +41,8 @@ class Prepared:
             for folder in (child, mother):
                 _require_whole(folder, self._stations)
         except (BadInput, OSError, *TROUBLE) as error:
+            if machine_fault(error):
+                raise
             self._unseen = self._line(error)
         else:
             self.steps = 3 * len(self._stations.all)
@@ -52,6 +55,8 @@ class Prepared:
             with torch.inference_mode(), _one_thread():
                 return _Run(self._stations, tell).compare(self._ids, *self._family)
         except TROUBLE as error:
+            if machine_fault(error):
+                raise
             return Activations(unseen=self._line(error))
 
     def _line(self, error: Exception) -> str:

@@ -1,6 +1,6 @@
 """A store belongs to one experiment, and a run begins with what it holds."""
 
-import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from darwinmerge.errors import BadConfiguration
@@ -10,7 +10,7 @@ from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline.place import opened
 from darwinmerge.pipeline.tasks import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
 from darwinmerge.publish.place import standing
-from darwinmerge.store import Store, damaged, fetch_model, layout
+from darwinmerge.store import Store, damaged, fetch_each, fetch_model, layout
 from darwinmerge.uri import file_path
 
 
@@ -23,11 +23,23 @@ class Claim(Frozen):
     base: str = ""  # where the base was, likewise; empty: there is none
 
 
-Claimed = tuple[dict[TaskId, Result], list[str]]
+def begin(experiment: Experiment, store: Store) -> dict[TaskId, Result]:
+    """Claim the store for a run that begins or goes on: the results that it goes on from.
+
+    A publication that another one or a person has undone is forgotten, so that it is done again.
+
+    Raises:
+        DarwinError: as `claim` does, and `lasting`.
+    """
+    found = claim(experiment, store)
+    kept = lasting(experiment, found)
+    for task in found.keys() - kept.keys():
+        store.delete(layout.result("publish", task))
+    return kept
 
 
-def claim(experiment: Experiment, store: Store) -> Claimed:
-    """Make the store this experiment's, or check that it is; the results that it holds, and those that no longer hold.
+def claim(experiment: Experiment, store: Store) -> dict[TaskId, Result]:
+    """Make the store this experiment's, or check that it is; the results that it holds.
 
     Raises:
         BadConfiguration: the store belongs to another experiment, to this one with other settings, or to other
@@ -82,10 +94,10 @@ def noted(store: Store) -> Experiment:
     return experiment.model_copy(update={"where": experiment.where.model_copy(update={"store": here})})
 
 
-def held(experiment: Experiment, store: Store) -> Claimed:
+def held(experiment: Experiment, store: Store) -> dict[TaskId, Result]:
     """What a store holds for this experiment, nothing changed in it; see `claim`."""
     if store.head(layout.EXPERIMENT) is None:
-        return {}, []
+        return {}
     theirs = fetch_model(store, layout.EXPERIMENT, Claim)
     if theirs.name != experiment.name:
         raise BadConfiguration(
@@ -99,7 +111,7 @@ def held(experiment: Experiment, store: Store) -> Claimed:
             "\n  ".join([f"store {store.uri} holds '{experiment.name}' with other settings; {remedy}:", *changed])
         )
     _require_as_many_steps(experiment, store)
-    results, undone = recorded(experiment, store)
+    results = recorded(store)
     if bool(theirs.base) != bool(experiment.where.base):
         there, here = ("a base" if place else "no base" for place in (theirs.base, experiment.where.base))
         raise BadConfiguration(
@@ -108,21 +120,40 @@ def held(experiment: Experiment, store: Store) -> Claimed:
         )
     if (theirs.parents, theirs.base) != (_parents(experiment), experiment.where.base):
         _require_same_parents(experiment, store, results)
-    return results, undone
+    return results
 
 
-def recorded(experiment: Experiment, store: Store) -> Claimed:
-    """All results of the store; a publication that another one or a person has undone counts as not done."""
-    results: dict[TaskId, Result] = {}
-    undone = []
-    for stat in store.list(layout.RESULTS):
-        with contextlib.suppress(KeyError):  # another runner has found it undone just now
-            result = fetch_result(store, stat.key)
-            if _gone(result, experiment.where.output):
-                undone.append(stat.key)
-            else:
-                results[result.task] = result
-    return results, undone
+def recorded(store: Store) -> dict[TaskId, Result]:
+    """All results of a store, as they stand; nothing but the store is looked at.
+
+    Raises:
+        BadInput: one of them is damaged.
+    """
+
+    def read(key: str) -> Result | None:
+        try:
+            return fetch_result(store, key)
+        except KeyError:  # another runner has found it undone just now
+            return None
+
+    return {result.task: result for result in fetch_each(store, layout.RESULTS, read) if result}
+
+
+def lasting(experiment: Experiment, results: Mapping[TaskId, Result]) -> dict[TaskId, Result]:
+    """The results without those that say that a child was published which no longer stands at the output.
+
+    Raises:
+        DarwinError: a child was published, and the output can't be looked at from here; see `standing`.
+    """
+    published = {
+        task: result.summary.recipe
+        for task, result in results.items()
+        if isinstance(result, Done) and isinstance(result.summary, PublishSummary) and not result.summary.withheld
+    }
+    if not published or not experiment.where.output:
+        return dict(results)
+    whole = standing(experiment.where.output).whole
+    return {task: result for task, result in results.items() if published.get(task, whole) == whole}
 
 
 def fetch_result(store: Store, key: str) -> Result:
@@ -136,15 +167,6 @@ def fetch_result(store: Store, key: str) -> Result:
         return RESULT.validate_json(store.read(key))
     except ValueError as error:
         raise damaged(store, key, error) from None
-
-
-def _gone(result: Result, output: str) -> bool:
-    """Whether a result says that a child was published which no longer stands there."""
-    if not output or not isinstance(result, Done) or not isinstance(result.summary, PublishSummary):
-        return False
-    if result.summary.withheld:
-        return False
-    return standing(output).whole != result.summary.recipe
 
 
 def _require_as_many_steps(experiment: Experiment, store: Store) -> None:

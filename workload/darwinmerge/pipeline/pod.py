@@ -72,7 +72,7 @@ def work(orders: Orders, message: Path | None) -> ExitCode:
         if orders.finish:
             from darwinmerge.report.table import keep
 
-            keep(orders.finish, held(orders.finish, store)[0], store)
+            keep(orders.finish, held(orders.finish, store), store)
     except Exception as error:
         code = exit_code(error)
         text = words(error)

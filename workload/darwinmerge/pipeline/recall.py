@@ -5,7 +5,7 @@ from pathlib import Path
 
 from darwinmerge.errors import DarwinError
 from darwinmerge.experiment.places import require_places
-from darwinmerge.pipeline.claim import claim, fetch_result
+from darwinmerge.pipeline.claim import begin, fetch_result
 from darwinmerge.pipeline.orders import Failure, Orders, encode
 from darwinmerge.pipeline.tasks import Result, Task
 from darwinmerge.store import Store, layout, open_store
@@ -27,7 +27,7 @@ def recall(orders: Orders, message: Path | None) -> None:
         store = open_store(orders.where.store)
         if orders.claim:
             require_places(orders.claim)
-            claim(orders.claim, store)
+            begin(orders.claim, store)
         answer = encode(recalled(store, order.task) for order in orders.orders)
     except DarwinError as error:
         failure = error

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from darwinmerge.errors import DarwinError, ExitCode, Interrupted
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.claim import claim
+from darwinmerge.pipeline.claim import begin
 from darwinmerge.pipeline.local import LocalWorker, death
 from darwinmerge.pipeline.plan import Outcome, plan
 from darwinmerge.pipeline.retry import Attempt, GiveUp, retry, without_report
@@ -74,9 +74,7 @@ class Runner:
             Interrupted: SIGINT or SIGTERM.
             BadConfiguration: the store is another experiment's.
         """
-        self.results, undone = claim(self._x, self._store)
-        for key in undone:
-            self._store.delete(key)
+        self.results = begin(self._x, self._store)
         self._view.known(self.results)
         with _signals() as stopping, self._closing():
             while True:
@@ -110,20 +108,23 @@ class Runner:
         return LocalWorker(number, where, self._events)
 
     def _wait(self, stopping: Callable[[], bool]) -> None:
-        """Take the next event, and all that came with it."""
+        """Take events until one of them may change what is to be done, or a task is due again."""
         while True:
             if stopping():
                 raise Interrupted("stopped; nothing is lost, the same command goes on from here")
+            news = False
             with contextlib.suppress(queue.Empty):
-                self._take(*self._events.get(timeout=0.2))
+                news = self._take(*self._events.get(timeout=0.2))
                 while not self._events.empty():
-                    self._take(*self._events.get())
+                    news |= self._take(*self._events.get())
+            if news:
                 return
             if any(0 < at <= time.monotonic() for at in self._not_before.values()):
                 self._not_before = {t: at for t, at in self._not_before.items() if at > time.monotonic()}
                 return
 
-    def _take(self, worker: LocalWorker, event: dict[str, Any]) -> None:
+    def _take(self, worker: LocalWorker, event: dict[str, Any]) -> bool:
+        """Take an event in; whether it is more than progress."""
         task = worker.task
         match event["event"]:
             case "progress" if task:
@@ -147,6 +148,7 @@ class Runner:
                     code, message = death(event["exit"], worker.last_words())
                     worker.task = None
                     self._failed(task, code, message + worker.keep_log())
+        return bool(event["event"] != "progress")
 
     def _failed(self, task: Task, code: ExitCode, message: str) -> None:
         attempts = self._attempts.setdefault(task.id, [])

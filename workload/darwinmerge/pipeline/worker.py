@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from darwinmerge.errors import BadConfiguration, DarwinError, ExitCode, VersionSkew
+from darwinmerge.errors import BadConfiguration, DarwinError, ExitCode, VersionSkew, machine_fault
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.recall import recalled
@@ -183,12 +183,7 @@ def exit_code(error: BaseException) -> ExitCode:
     """What an attempt's failure is to a driver."""
     if isinstance(error, DarwinError):
         return error.code
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if memory or "out of memory" in str(error).lower():
-        return ExitCode.OUT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno == 28:
-        return ExitCode.OUT_OF_DISK
-    return ExitCode.INTERNAL
+    return machine_fault(error) or ExitCode.INTERNAL
 
 
 def words(error: BaseException) -> str:

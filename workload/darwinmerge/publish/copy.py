@@ -7,6 +7,7 @@ by itself would not say whether the bits are those that were exported.
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import time
 import uuid
@@ -22,7 +23,7 @@ from darwinmerge.publish.lineage import CARD
 from darwinmerge.publish.place import Run, Standing, standing
 from darwinmerge.s3 import parse
 from darwinmerge.store import Ref, S3Store, Store, layout
-from darwinmerge.store.file import STALE_SECONDS
+from darwinmerge.store.file import STALE_SECONDS, sync_folder
 
 BLOCK = 8 << 20  # bytes of one read
 READERS = 8  # as many as uploads that are on their way; 0.4 to 0.6 GB of memory with these, whatever the child's size
@@ -33,7 +34,10 @@ Files = Mapping[str, Ref]  # a child's files in the store, by their names in its
 
 
 def to_folder(files: Files, target: Path, place: Place) -> None:
-    """Copy beside the target and rename, so that the target is never half a model; of two, the last one stays."""
+    """Copy beside the target and rename, so that the target is never half a model; of two, the last one stays.
+
+    Whatever is renamed is on the disk by then: the result that says so is, and a power cut must not prove it wrong.
+    """
     own = uuid.uuid4().hex
     made, replaced = (target.with_name(f".{target.name}.{state}-{own}") for state in ("partial", "replaced"))
     made.mkdir(parents=True)
@@ -42,7 +46,10 @@ def to_folder(files: Files, target: Path, place: Place) -> None:
         for done, (name, ref) in enumerate(files.items(), 1):
             with (made / name).open("wb") as file:
                 file.writelines(_checked(ref, place))
+                file.flush()
+                os.fsync(file.fileno())
             place.step(done, len(files))
+        sync_folder(made)
         while made.exists():
             with contextlib.suppress(FileNotFoundError):
                 target.rename(replaced)
@@ -52,6 +59,7 @@ def to_folder(files: Files, target: Path, place: Place) -> None:
             except OSError as error:  # another one's stands there since
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+        sync_folder(target.parent)
     finally:
         for left in (made, replaced):
             shutil.rmtree(left, ignore_errors=True)

@@ -9,7 +9,7 @@ from darwinmerge.health.compare import HealthTable
 from darwinmerge.mri.table import TensorRow, from_parquet
 from darwinmerge.pipeline.plan import Results, Walk, walk
 from darwinmerge.pipeline.tasks import Candidate, Done, ReportSummary
-from darwinmerge.report.state import State, look
+from darwinmerge.report.state import State, costs_of, state_of
 from darwinmerge.report.summary import RunSummary, build
 from darwinmerge.store import Store, fetch, fetch_known, layout
 
@@ -56,21 +56,22 @@ def gather(experiment: Experiment, results: Results, store: Store) -> Facts:
     Raises:
         BadInput: one of those objects is gone, or damaged.
     """
-    results = _drawn(experiment, results)
-    seen = walk(experiment, results)
+    seen, costs = _drawn(experiment, results), costs_of(store)
     table, health = seen.mri and seen.mri.table, seen.health and seen.health.table
     return Facts(
         experiment=experiment,
         seen=seen,
-        state=look(experiment, results, store),
-        summary=build(experiment, results, store),
+        state=state_of(experiment, seen, store.uri, costs),
+        summary=build(experiment, seen, store, costs),
         table=from_parquet(fetch(store, layout.table(table)), table) if table else (),
         health=fetch_known(store, layout.health(health), HealthTable, health) if health else None,
         answers={name: read_answers(store, found.answers) for name, found in seen.verdicts.items()},
     )
 
 
-def _drawn(experiment: Experiment, results: Results) -> Results:
-    """The results with the reports that are due, as if they were drawn: a run that waits for its report has ended."""
-    due = [task.id for task in walk(experiment, results).ready if task.stage == "report"]
-    return {**results, **{task: Done(task=task, summary=ReportSummary()) for task in due}}
+def _drawn(experiment: Experiment, results: Results) -> Walk:
+    """The run as if the reports that are due were drawn: one that waits for its report has ended."""
+    seen = walk(experiment, results)
+    due = [task.id for task in seen.ready if task.stage == "report"]
+    drawn = {task: Done(task=task, summary=ReportSummary()) for task in due}
+    return walk(experiment, {**results, **drawn}) if due else seen

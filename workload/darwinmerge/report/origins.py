@@ -11,7 +11,6 @@ from darwinmerge.report.facts import NAMES, Facts
 from darwinmerge.report.lines import megabytes, stays
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
 from darwinmerge.report.sections import lacking
-from darwinmerge.uri import file_path
 
 ACCOUNTS = {
     "merged": "of both parents, by the recipe",
@@ -137,7 +136,7 @@ def serve(facts: Facts) -> Html:
         child.path,
         [paragraph("The child is a Hugging Face folder, with Father's configuration and tokenizer.")],
     )
-    if file_path(place) is None:
+    if place.startswith("s3://"):
         parts.append(code(f"aws s3 cp --recursive {shlex.quote(place)} child"))
         place = "child"
     quoted = shlex.quote(place)

@@ -4,15 +4,17 @@ Nothing but small objects of its store is read, and no parent need be in reach. 
 works on it at this moment; when it last got a result is what it can tell.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
+from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Outcome, Results, Walk, ranked, walk
+from darwinmerge.pipeline.plan import Outcome, Walk, ranked
 from darwinmerge.pipeline.progress import Progress, progress_of
 from darwinmerge.pipeline.tasks import Candidate, Rejected, ScoreSummary, VerdictSummary, candidate_of
 from darwinmerge.pipeline.worker import Cost
-from darwinmerge.store import Store, fetch_model, layout
+from darwinmerge.store import Store, fetch_each, fetch_model, layout
 from darwinmerge.uri import file_path
 
 
@@ -47,19 +49,8 @@ class State(Frozen):
     """When the last result came, in seconds since 1970."""
 
 
-def look(experiment: Experiment, results: Results, store: Store) -> State:
-    """The state of a run, its results read from its store.
-
-    Raises:
-        BadInput: something in the store is damaged.
-    """
-    last = max((cost.finished for cost in costs_of(store)), default=None)
-    return state_of(experiment, results, store.uri, last)
-
-
-def state_of(experiment: Experiment, results: Results, store: str, updated: float | None = None) -> State:
-    """The state that results lead to, of a run whose store is at `store`; pure."""
-    seen = walk(experiment, results)
+def state_of(experiment: Experiment, seen: Walk, store: str, costs: Sequence[Cost] = ()) -> State:
+    """The state of a run that has been walked over, whose store is at `store`; pure."""
     candidates = _candidates(seen)
     best = seen.winner or next(iter(ranked(seen.generations)), None)
     return State(
@@ -72,7 +63,7 @@ def state_of(experiment: Experiment, results: Results, store: str, updated: floa
         best=next((scored for scored in candidates if best and scored.recipe == best.recipe), None),
         verdict=seen.verdict,
         child=child_place(experiment, seen, store),
-        updated=updated,
+        updated=max((cost.finished for cost in costs), default=None),
     )
 
 
@@ -95,7 +86,10 @@ def child_place(experiment: Experiment, seen: Walk, store: str) -> str:
     inside = f"{store}/{layout.child(seen.export.recipe)}".rstrip("/")
     out = seen.published is not None and not seen.published.withheld
     place = experiment.where.output if out and experiment.where.output else inside
-    return str(file_path(place) or place)
+    try:
+        return str(file_path(place) or place)
+    except BadConfiguration:  # a claim that isn't mounted here
+        return place
 
 
 def costs_of(store: Store) -> list[Cost]:
@@ -104,4 +98,4 @@ def costs_of(store: Store) -> list[Cost]:
     Raises:
         BadInput: one of them is damaged.
     """
-    return [fetch_model(store, stat.key, Cost) for stat in store.list(layout.COSTS)]
+    return list(fetch_each(store, layout.COSTS, lambda key: fetch_model(store, key, Cost)))

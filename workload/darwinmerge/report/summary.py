@@ -9,8 +9,8 @@ from darwinmerge.evaluation.statistics import bootstrap_interval, mcnemar
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Account
-from darwinmerge.pipeline.plan import Outcome, Results, Walk, walk
-from darwinmerge.pipeline.progress import summarise
+from darwinmerge.pipeline.plan import Outcome, Walk
+from darwinmerge.pipeline.progress import progress_of
 from darwinmerge.pipeline.tasks import (
     Candidate,
     HealthSummary,
@@ -21,7 +21,7 @@ from darwinmerge.pipeline.tasks import (
 )
 from darwinmerge.pipeline.worker import Cost
 from darwinmerge.publish.record import Record
-from darwinmerge.report.state import child_place, costs_of
+from darwinmerge.report.state import child_place
 from darwinmerge.search.genome import GENES
 from darwinmerge.store import Store, fetch_model, layout
 
@@ -128,9 +128,8 @@ class RunSummary(Frozen):
     stages: tuple[StageCost, ...]
 
 
-def build(experiment: Experiment, results: Results, store: Store) -> RunSummary:
-    """The summary of an experiment as far as it is."""
-    seen = walk(experiment, results)
+def build(experiment: Experiment, seen: Walk, store: Store, costs: Sequence[Cost]) -> RunSummary:
+    """The summary of an experiment as far as it is, from its results and costs and what they refer to in its store."""
     winner = seen.winner
     on_search = dict(seen.parents) | ({"child": winner} if winner else {})
     answers = {
@@ -163,11 +162,11 @@ def build(experiment: Experiment, results: Results, store: Store) -> RunSummary:
         inert_genes=tuple(g for g in GENES if g not in seen.search.active) if seen.search else (),
         candidates=sum(isinstance(result, ScoreSummary) for result in scored),
         rejected=sum(isinstance(result, Rejected) for result in scored),
-        questions=summarise(experiment, results).questions,
+        questions=progress_of(experiment, seen).questions,
         health=seen.health,
         child=_child(experiment, seen, store),
         environment=next(iter(answers.values())).env if answers else {},
-        stages=_costs(store),
+        stages=_stages(costs),
     )
 
 
@@ -216,11 +215,11 @@ def _child(experiment: Experiment, seen: Walk, store: Store) -> ChildFolder | No
     )
 
 
-def _costs(store: Store) -> tuple[StageCost, ...]:
-    costs: dict[str, list[Cost]] = {}
-    for cost in costs_of(store):
-        costs.setdefault(cost.stage, []).append(cost)
-    return tuple(_stage_cost(stage, found) for stage, found in costs.items())
+def _stages(costs: Sequence[Cost]) -> tuple[StageCost, ...]:
+    stages: dict[str, list[Cost]] = {}
+    for cost in costs:
+        stages.setdefault(cost.stage, []).append(cost)
+    return tuple(_stage_cost(stage, found) for stage, found in stages.items())
 
 
 def _stage_cost(stage: str, costs: Sequence[Cost]) -> StageCost:

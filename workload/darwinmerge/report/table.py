@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import Results
+from darwinmerge.pipeline.plan import Results, walk
 from darwinmerge.pipeline.tasks import Comparison, VerdictSummary
 from darwinmerge.report.lines import sentence
+from darwinmerge.report.state import costs_of
 from darwinmerge.report.summary import RunSummary, build
 from darwinmerge.report.task import draw
 from darwinmerge.store import Store, layout
@@ -107,7 +108,7 @@ def as_text(summary: RunSummary, width: int = 120) -> str:
 
 def keep(experiment: Experiment, results: Results, store: Store) -> RunSummary:
     """The summary of a run, which is left in its store too, for people and for programs."""
-    summary = build(experiment, results, store)
+    summary = build(experiment, walk(experiment, results), store, costs_of(store))
     store.replace(layout.SUMMARY, summary.model_dump_json(by_alias=True, indent=1).encode())
     store.replace(layout.SUMMARY_TEXT, as_text(summary).encode())
     draw(experiment, results, store)

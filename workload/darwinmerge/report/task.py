@@ -18,8 +18,7 @@ def report(place: Place) -> tuple[ReportSummary, tuple[Ref, ...]]:
     """Draw the report of what the store holds."""
 
     def known() -> tuple[Experiment, Results]:
-        experiment = noted(place.store)
-        return experiment, recorded(experiment, place.store)[0]
+        return noted(place.store), recorded(place.store)
 
     return _drawn(known, place.store), ()
 

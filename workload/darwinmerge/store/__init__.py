@@ -1,6 +1,8 @@
 """The one interface to where an experiment lives, and its layout."""
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -8,6 +10,7 @@ from pydantic import BaseModel
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.experiment.types import first_mistake
+from darwinmerge.parallel import in_order
 from darwinmerge.s3 import parse
 from darwinmerge.store.base import READ_SIZE, Ref, Stat, Store, stored_ref
 from darwinmerge.store.file import FileStore
@@ -23,6 +26,7 @@ __all__ = [
     "Store",
     "damaged",
     "fetch",
+    "fetch_each",
     "fetch_json",
     "fetch_known",
     "fetch_model",
@@ -31,6 +35,9 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+READERS = 16  # small objects read at a time
 
 
 def open_store(uri: str) -> Store:
@@ -58,6 +65,14 @@ def fetch(store: Store, key: str) -> bytes:
         return store.read(key)
     except KeyError:
         raise BadInput(f"store {store.uri}: {key} is missing, though a result refers to it") from None
+
+
+def fetch_each(store: Store, prefix: str, read: Callable[[str], T]) -> Iterator[T]:
+    """What `read` makes of the key of each object under a prefix, in order of keys, several at a time.
+
+    For many small objects, of which each costs an answer of the store, whatever its size.
+    """
+    return in_order((partial(read, stat.key) for stat in store.list(prefix)), READERS)
 
 
 def fetch_json(store: Store, key: str) -> Any:

@@ -6,7 +6,6 @@ is swept by the next one, by age, since another runner may be writing there.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import time
@@ -18,14 +17,13 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from darwinmerge.errors import DarwinError, OutOfDisk, StoreUnreachable
+from darwinmerge.errors import FULL, DarwinError, OutOfDisk, StoreUnreachable
 from darwinmerge.store.base import Ref, Stat, require_key, stored_ref
 
 PARTIAL = ".partial/"  # what is being written; no object of the store
 STALE_SECONDS = 24 * 3600
 WINDOW = 16 << 20  # bytes of a large object that may wait for the disk
 IN_FLIGHT = 16  # parts that wait to be hashed or written
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FileStore:
@@ -108,7 +106,8 @@ class FileStore:
     def sweep(self) -> None:
         """See `Store.sweep`."""
         for stat in self.stale():
-            self.delete(stat.key)
+            with contextlib.suppress(OSError):  # somebody else's, where several share a folder
+                self.delete(stat.key)
 
     def _write(
         self, key: str, parts: Iterable[bytes | memoryview], name: Callable[[Path, Path], None] = os.link
@@ -141,7 +140,7 @@ class FileStore:
             except FileExistsError:
                 created = False
             if created:
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
         except OSError as error:
             raise self._named(error, key) from error
         finally:
@@ -150,7 +149,7 @@ class FileStore:
         return Ref(key=key, sha256=sha.hexdigest(), size=size), created
 
     def _named(self, error: OSError, key: str) -> DarwinError:
-        kind = OutOfDisk if error.errno in _FULL else StoreUnreachable
+        kind = OutOfDisk if error.errno in FULL else StoreUnreachable
         return kind(f"store {self.root}, object {key}: {error.strerror or error}")
 
 
@@ -181,7 +180,8 @@ def _writer(file: BinaryIO) -> Callable[[bytes | memoryview], None]:
     return write
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a power cut, as `fsync` does for a file's bytes."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
