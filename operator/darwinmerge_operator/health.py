@@ -4,6 +4,7 @@ Metrics are served at the same port: one for a NetworkPolicy to open, and one fo
 """
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +78,17 @@ def serve(health: Health, registry: CollectorRegistry, port: int) -> ThreadingHT
         def log_message(self, format: str, *args: object) -> None:
             """A probe every few seconds is no news."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = _Server(("", port), Handler)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    """Over IPv6 and IPv4 alike, where the machine has both: a Pod's address is of either."""
+
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()

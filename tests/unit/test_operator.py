@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -32,9 +33,9 @@ class Loops:
     now: float = 0.0
     port: int = field(default_factory=lambda: free_ports(1)[0])
 
-    def ask(self, path: str = "/healthz") -> tuple[int, str]:
+    def ask(self, path: str = "/healthz", host: str = "127.0.0.1") -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{host}:{self.port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -51,6 +52,11 @@ def loops() -> Iterator[Loops]:
 def test_an_operator_whose_loops_turn_is_healthy(loops: Loops) -> None:
     assert loops.ask() == (200, "ok\n")
     assert loops.ask("/")[0] == 404
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_it_answers_over_ipv6_as_well(loops: Loops) -> None:
+    assert loops.ask(host="[::1]") == loops.ask() == (200, "ok\n")
 
 
 def test_metrics_are_told_at_the_same_port(loops: Loops) -> None:
