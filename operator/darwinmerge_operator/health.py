@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 LAG_SECONDS = 180.0  # for which a due run may wait, or one look at it last
 WATCH_SECONDS = 600.0  # within which a watch is begun anew: the server ends each after four minutes
 BEAT_SECONDS, DEAD_SECONDS = 1.0, 60.0  # of the event loop that watches
+IDLE_SECONDS = 10.0  # for which a connection that asks nothing keeps its thread
 
 
 class Health:
@@ -34,12 +35,16 @@ class Health:
             await asyncio.sleep(BEAT_SECONDS)
 
     def turn(self) -> None:
-        """The event loop turns; or it waits on purpose, to be begun anew."""
+        """The event loop turns."""
         self._beat = self._clock()
 
     def watched(self) -> None:
         """A watch is begun, or tried."""
         self._watch = self._clock()
+
+    def waits(self) -> None:
+        """There is no event loop: it waits on purpose for the API server, which no restart would mend."""
+        self._beat = self._watch = self._clock()
 
     def trouble(self) -> str:
         """What is wrong; empty: nothing is."""
@@ -57,6 +62,8 @@ def serve(health: Health, registry: CollectorRegistry, port: int) -> ThreadingHT
     """Answer /healthz and /metrics on `port`, in threads of their own."""
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = IDLE_SECONDS
+
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
             if path == "/metrics":
