@@ -358,6 +358,25 @@ def test_disruptions_are_forgiven_up_to_a_cap_even_of_pods_that_are_long_gone() 
     assert [one.stage for one in jobs.step().start] == ["mri"]
 
 
+def test_a_gpu_that_its_node_does_not_offer_for_minutes_burns_no_attempt() -> None:
+    """After a reboot the kubelet takes Pods before the plugin has told it of its devices."""
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    began, words = jobs.now, "UnexpectedAdmissionError: no GPU is there"
+    refused = Ending(reason="NotAdmitted", exit=ExitCode.INTERRUPTED, text=words)
+    for _ in range(jobs.x.limits.interruptions):
+        jobs.end(job_of(start, 0), refused, failed=True)
+        found = jobs.step()
+        if found.again_in and not found.start:
+            jobs.now += found.again_in
+            found = jobs.step()
+        start = next((one for one in found.start if one.stage == "mri"), start)
+    assert jobs.now > began + 600
+    (halt,) = found.halts
+    assert (halt.reason, halt.final) == ("TooManyInterruptions", True)
+    assert words in halt.message
+
+
 def test_jobs_go_on_while_the_store_is_asked_after_the_ledger_was_lost() -> None:
     jobs = Run(experiment(), Policy(parallelism=1))
     start = jobs.until(World(), "mri").start[0]
