@@ -99,7 +99,7 @@ class Cluster(Section):
     """The run stalls once it has had Pods running for so many seconds in all. Default: no limit."""
     pending_deadline_seconds: Seconds | None = None
     """The run stalls once a Job has waited for so many seconds without a running Pod, a queue's wait not counted.
-    Default: no limit."""
+    Default: no limit, but 600 for a Pod that no node takes."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     """A finished run's Jobs are deleted after so many seconds, with their logs; the DarwinMerge stays. Default: they
     stay as long as it does."""

@@ -34,6 +34,7 @@ class SeenPod(Frozen):
     running_since: float | None = None  # seconds since 1970
     finished_at: float | None = None
     waits: str = ""  # why it doesn't run, in the API's words
+    unscheduled: bool = False  # it waits for a node, which its cluster may be about to make
     gpus: int = 0  # that it holds while it runs
     leaving: bool = False  # deleted, not gone yet
     preempted: bool = False  # of a Job whose quota was taken back since: nobody's fault, however often
@@ -80,6 +81,11 @@ class SeenJob(Frozen):
     def runs(self) -> bool:
         """A Pod of it runs."""
         return any(pod.running_since and not pod.ending for pod in self.pods)
+
+    @property
+    def unscheduled(self) -> bool:
+        """Its newest Pod waits for a node."""
+        return bool(self.pods) and self.pods[-1].unscheduled
 
     @property
     def hangs(self) -> bool:
@@ -175,6 +181,7 @@ def _pod(pod: Mapping[str, Any], preempted: bool, warnings: Mapping[str, str], n
         running_since=seconds(running),
         finished_at=seconds(ended.get("finishedAt")),
         waits="" if running else _waits(status, state.get("waiting") or {}) or warnings.get(metadata["name"], ""),
+        unscheduled=bool(_scheduling(status)),
         gpus=_gpus(pod),
         leaving=deleted is not None,
         preempted=preempted,
@@ -192,6 +199,11 @@ def _gpus(pod: Mapping[str, Any]) -> int:
 def _waits(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
     if waiting.get("reason") in _FATAL_WAITS:
         return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    return _scheduling(status)
+
+
+def _scheduling(status: Mapping[str, Any]) -> str:
+    """Why a Pod has no node, in the scheduler's words; empty: it has one, or wasn't looked at yet."""
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}".rstrip(": ")

@@ -53,7 +53,7 @@ StalledReason = Literal[  # a person must act, or time will tell; what is done i
     "OutOfDisk",  # of scratch space
     "OutOfMemory",  # more than the memory limit
     "PendingDeadlineExceeded",  # spec.cluster.pendingDeadlineSeconds
-    "PodPending",  # no node, no image, no Secret; in the API's own words
+    "PodPending",  # no image, no Secret, no node for ten minutes; in the API's own words
     "PodRefused",  # quota, Pod security, service account; in the API's own words
     "StoreUnreachable",  # S3 didn't answer
     "TooManyDisruptions",  # the cluster keeps on taking Pods away

@@ -86,7 +86,7 @@ def _told(before: Status | None, now: Status, seen: Seen, decision: Decision) ->
     yield from _rejected(before, now)
     yield from _generation(before, now, seen, decision)
     stalled, known = condition(now, "Stalled"), condition(before, "Stalled")
-    if stalled and not (known and (known.reason, known.message) == (stalled.reason, stalled.message)):
+    if stalled and not (known and known.reason == stalled.reason):  # its words may count what comes and goes
         yield "Stalled", f"{stalled.reason}: {stalled.message}"
     if (complete := condition(now, "Complete")) and not condition(before, "Complete"):
         yield "Completed", f"{complete.reason}: {complete.message}"

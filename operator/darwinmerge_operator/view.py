@@ -17,6 +17,7 @@ from darwinmerge_operator.seen import SeenJob
 from darwinmerge_operator.status import REASONS, Condition, ConditionType, Progress, Shown, Status
 
 ETA_SECONDS = 300  # it isn't known more exactly, and would change at every look
+STARTED = "its first Job was created"
 RETRY_LETTERS = 256  # of a person's own annotation; the schema takes no more
 PHASES = {  # by what is being done, as `darwinmerge.pipeline.progress` calls it; all else is evolution
     "resolving parents and rows": "Resolving",
@@ -65,12 +66,13 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
         said = {kind: what for kind, what in _said(before).items() if kind in TOLD}
     said |= _of_jobs(seen, decision, before)
     shown = found.shown or Shown()
-    still = any(kind in said and said[kind][0] == "True" for kind in ("Complete", "Failed", "Stalled", "Suspended"))
+    held = any(kind in said and said[kind][0] == "True" for kind in ("Complete", "Failed", "Stalled", "Suspended"))
+    still = held or bool(decision.pending)
     seconds = ledger.active_seconds
     return found.model_copy(
         update={
             "observed_generation": seen.generation,
-            "phase": _phase(said, progress.stage),
+            "phase": _phase(said, progress.stage, bool(decision.pending)),
             "conditions": _conditions(said, seen.generation, before, seen.now),
             "shown": shown.model_copy(update={"eta": "" if still else _eta(progress, seconds, seen.now)}),
             "image": seen.policy.image or ledger.image,
@@ -133,7 +135,7 @@ def _of_jobs(seen: Seen, decision: Decision, before: Status | None) -> Said:
     if halts:
         said["Stalled"] = ("True", halts[0].reason, halts[0].message)
     if seen.jobs or ledger.results or ledger.tries or holds(before, "Ready"):
-        said["Ready"] = ("True", "Started", "its first Job was created")
+        said["Ready"] = ("True", "Started", _started(decision, before))
     else:
         said["Ready"] = ("False", "Starting", "no Job of it has been created yet")
         if not halts and not held:
@@ -159,18 +161,28 @@ def _held(seen: Seen, decision: Decision, before: Status | None) -> tuple[str, s
     return "Queued", job.queue or "its Jobs wait for quota in spec.cluster.queueName"
 
 
+def _started(decision: Decision, before: Status | None) -> str:
+    """That it works, or waits for a node: the scheduler's words of the moment that began, since its counts move on."""
+    message = "; ".join(filter(None, (STARTED, decision.pending)))
+    told = condition(before, "Ready")
+    same = told is not None and told.message.partition(": ")[0] == message.partition(": ")[0]
+    return told.message if told and same else message
+
+
 def _moved(jobs: Sequence[SeenJob]) -> float:
     """When a Job last came, or a Pod went."""
     return max(time for job in jobs for time in (job.created, *(pod.finished_at or 0.0 for pod in job.pods)))
 
 
-def _phase(said: Said, stage: str) -> str:
+def _phase(said: Said, stage: str, pending: bool = False) -> str:
     for kind in ("Complete", "Failed", "Stalled"):
         if kind in said:
             return kind
     held, reason, _ = said.get("Suspended", ("False", "", ""))
     if held == "True":
         return reason
+    if pending:
+        return "Pending"
     return PHASES.get(stage, "Evolving") if said["Ready"][0] == "True" else "Starting"
 
 

@@ -11,7 +11,16 @@ from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment, Limits
 from darwinmerge.pipeline.orders import Message, Order, encode
 from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, TaskId
-from darwinmerge_operator.decide import MAX_DISRUPTIONS, TURN_SECONDS, Decision, Policy, Seen, decide
+from darwinmerge_operator.decide import (
+    MAX_DISRUPTIONS,
+    NODE_SECONDS,
+    PENDING_SECONDS,
+    TURN_SECONDS,
+    Decision,
+    Policy,
+    Seen,
+    decide,
+)
 from darwinmerge_operator.ending import Ending
 from darwinmerge_operator.job import Start
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
@@ -290,6 +299,48 @@ def test_why_a_pod_does_not_start_is_told_in_the_apis_words_after_ten_seconds() 
     (halt,) = jobs.step().halts
     assert (halt.reason, halt.final) == ("PodRefused", False)
     assert "exceeded quota: gpus" in halt.message
+
+
+def scaling(jobs: Run, words: str = "Unschedulable: 0/3 nodes are available") -> None:
+    """The newest Pod of each Job has no node."""
+    pod = SeenPod(name="p", uid="p", waits=words, unscheduled=True)
+    jobs.jobs = tuple(job.model_copy(update={"pods": (pod,)}) for job in jobs.jobs)
+
+
+def test_a_pod_without_a_node_is_waited_for_as_long_as_a_cluster_may_need_to_make_one() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    scaling(jobs)
+    began, told = jobs.now, []
+    while not (found := jobs.step()).halts:
+        told.append((jobs.now - began, bool(found.pending)))
+        assert found.again_in
+        jobs.now += found.again_in
+    assert told == [(0, False), (PENDING_SECONDS, True)]
+    assert jobs.now - began == NODE_SECONDS
+    (halt,) = found.halts
+    assert (halt.reason, halt.final, "0/3 nodes" in halt.message) == ("PodPending", False, True)
+
+
+@pytest.mark.parametrize("limit", [5.0, 3600.0])
+def test_a_deadline_of_ones_own_says_how_long_a_node_may_take(limit: float) -> None:
+    jobs = Run(experiment(), Policy(parallelism=3, pending_deadline=limit))
+    jobs.until(World(), "mri")
+    scaling(jobs)
+    jobs.now += limit - 1
+    assert jobs.step().halts == ()
+    jobs.now += 1
+    assert [halt.reason for halt in jobs.step().halts] == ["PendingDeadlineExceeded"]
+
+
+def test_what_waiting_does_not_mend_stalls_soon() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    pod = SeenPod(name="p", uid="p", waits="ImagePullBackOff: nowhere:1")
+    jobs.jobs = tuple(job.model_copy(update={"pods": (pod,)}) for job in jobs.jobs)
+    jobs.now += PENDING_SECONDS
+    found = jobs.step()
+    assert ([halt.reason for halt in found.halts], found.pending) == (["PodPending"], "")
 
 
 def test_a_job_that_kueue_holds_is_not_stalled() -> None:

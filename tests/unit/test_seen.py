@@ -28,7 +28,8 @@ def job_with_pod(created: int, **job: Any) -> SeenJob:
         "labels": {"batch.kubernetes.io/controller-uid": "j"},
     }
     spec = {"template": template, "suspend": job.pop("suspend", False)}
-    (found,) = seen_jobs([{"metadata": metadata, "spec": spec, "status": job}], [{"metadata": pod}], {}, 0)
+    pods = [{"metadata": pod, "status": job.pop("pod", {})}]
+    (found,) = seen_jobs([{"metadata": metadata, "spec": spec, "status": job}], pods, {}, 0)
     return found
 
 
@@ -45,6 +46,13 @@ def test_a_pod_from_before_its_job_was_let_go_was_taken_by_the_queue(
 ) -> None:
     (pod,) = job_with_pod(created, **job).pods
     assert pod.preempted is preempted
+
+
+@pytest.mark.parametrize(("scheduled", "waits"), [("False", True), ("True", False)])
+def test_a_pod_without_a_node_is_told_from_one_that_has_one(scheduled: str, waits: bool) -> None:
+    condition = {"type": "PodScheduled", "status": scheduled, "reason": "Unschedulable", "message": "0/3 nodes"}
+    job = job_with_pod(5, pod={"conditions": [condition]})
+    assert (job.unscheduled, job.pods[-1].waits) == (waits, "Unschedulable: 0/3 nodes" if waits else "")
 
 
 def test_a_job_waits_from_when_its_queue_let_it_go() -> None:

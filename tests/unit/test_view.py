@@ -10,10 +10,10 @@ from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import Done
 from darwinmerge.search.genome import GENES
-from darwinmerge_operator.decide import Decision, Halt, Policy
+from darwinmerge_operator.decide import PENDING_SECONDS, Decision, Halt, Policy
 from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.status import MESSAGE_LETTERS, RECENT, Status
-from darwinmerge_operator.view import condition, differs, read, refused, status_of
+from darwinmerge_operator.view import STARTED, condition, differs, read, refused, status_of
 from tests.clustered import longest_status
 from tests.unit.looks import BETWEEN, Looks, running
 from tests.unit.plan_world import (
@@ -25,7 +25,7 @@ from tests.unit.plan_world import (
     run,
     with_steps,
 )
-from tests.unit.test_decide import HOUR, failed
+from tests.unit.test_decide import HOUR, failed, scaling
 
 DAY = 24 * HOUR
 WIDE = World(grain=1e-9)  # no recipe comes twice
@@ -266,6 +266,25 @@ def test_a_run_of_which_one_job_runs_is_not_queued() -> None:
     looks.now += 60
     looks.step()
     assert looks.says("Suspended") is None
+
+
+def test_a_run_that_waits_for_a_node_is_pending_in_the_words_of_the_moment_that_began() -> None:
+    looks = at_mri()
+    looks.step()
+    for count in (1, 2, 3):
+        scaling(looks, f"Unschedulable: {count} Insufficient gpu")
+        looks.now += PENDING_SECONDS
+        looks.step()
+        ready = looks.condition("Ready")
+        assert looks.status.phase == "Pending"
+        assert ready and (ready.status, ready.reason) == ("True", "Started")
+        assert ready.message.endswith("waits for a node: Unschedulable: 1 Insufficient gpu")
+        assert looks.says("Stalled") is None
+    looks.with_jobs(pods=running(looks.now))
+    looks.step()
+    ready = looks.condition("Ready")
+    assert (looks.status.phase, ready and ready.message) == ("MRI", STARTED)
+    assert {"Stalled", "Pending"}.isdisjoint(event.reason for look in looks.events for event in look)
 
 
 def test_stalled_tells_what_a_person_must_act_upon_before_what_time_may_mend() -> None:
