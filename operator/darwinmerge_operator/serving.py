@@ -1,8 +1,8 @@
 """The server of a child: a Deployment of vLLM and its Service, as manifests; pure.
 
-They are applied on the server's side when a run is complete, and whenever its manifest changes after that, so that a
-newer child takes the place of an older one. Both are the run's, and go with it. Pods satisfy Pod Security's
-`restricted`, and write nowhere but to their scratch volume; weights come straight from S3.
+They are applied on the server's side when a run is complete, until the API server takes them, and whenever its manifest
+changes after that, so that a newer child takes the place of an older one. Both are the run's, and go with it. Pods
+satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume; weights come straight from S3.
 """
 
 from darwinmerge.pipeline.plan import Walk

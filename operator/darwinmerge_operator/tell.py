@@ -92,6 +92,21 @@ def _told(before: Status | None, now: Status, seen: Seen, decision: Decision) ->
         yield "Completed", f"{complete.reason}: {complete.message}"
     if (failed := condition(now, "Failed")) and not condition(before, "Failed"):
         yield "Failed", f"{failed.reason}: {failed.message}"
+    yield from _served(before, now)
+
+
+def served(before: Status, now: Status) -> tuple[Event, ...]:
+    """What is to be told of a run that had ended before."""
+    mark = str(now.observed_generation)
+    return tuple(Event(reason=reason, message=message, mark=mark) for reason, message in _served(before, now))
+
+
+def _served(before: Status | None, now: Status) -> Iterator[tuple[Reason, str]]:
+    """Each time that its manifest has changed, and where something else came of it."""
+    new, old = condition(now, "Served"), condition(before, "Served")
+    if not new or (old and (old.reason, old.observed_generation) == (new.reason, new.observed_generation)):
+        return
+    yield "Served" if new.status == "True" else "ServingRefused", new.message
 
 
 def _held(before: Status | None, now: Status) -> Iterator[tuple[Reason, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Seen
-from darwinmerge_operator.known import TOLD, Said, known
+from darwinmerge_operator.known import TOLD, Said, What, known
 from darwinmerge_operator.seen import SeenJob
 from darwinmerge_operator.status import REASONS, Condition, ConditionType, Progress, Shown, Status
 
@@ -50,13 +50,14 @@ def holds(status: Status | None, kind: ConditionType) -> bool:
     return found is not None and found.status == "True"
 
 
-def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
+def status_of(seen: Seen, decision: Decision, before: Status | None, served: What | None = None) -> Status:
     """The status of a run.
 
     Args:
         seen: the run as it was found.
         decision: what is done about it.
         before: the status that stands there.
+        served: of a run that has ended, whether the child is served, if it is to be.
     """
     ledger = decision.ledger
     finished = bool(decision.outcome) or holds(before, "Complete") or holds(before, "Failed")
@@ -65,6 +66,8 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
         found, progress = before, before.progress
         said = {kind: what for kind, what in _said(before).items() if kind in TOLD}
     said |= _of_jobs(seen, decision, before)
+    if stands := served or (None if decision.outcome else _said(before or Status()).get("Served")):
+        said["Served"] = stands  # until another child takes its place
     shown = found.shown or Shown()
     held = any(kind in said and said[kind][0] == "True" for kind in ("Complete", "Failed", "Stalled", "Suspended"))
     still = held or bool(decision.pending)
@@ -85,7 +88,7 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
 def refused(generation: int, message: str, before: Status | None, now: float) -> Status:
     """The status of a resource that the API server took, and this version of the operator can't; the rest stays."""
     stands = before or Status()
-    said: Said = {kind: what for kind, what in _said(stands).items() if kind in (*TOLD, "Suspended")}
+    said: Said = {kind: what for kind, what in _said(stands).items() if kind in (*TOLD, "Suspended", "Served")}
     said |= {
         "Accepted": ("False", "Invalid", message),
         "Ready": ("False", "Invalid", "it isn't accepted"),
@@ -99,6 +102,12 @@ def refused(generation: int, message: str, before: Status | None, now: float) ->
             "shown": (stands.shown or Shown()).model_copy(update={"eta": ""}),
         }
     )
+
+
+def with_served(before: Status, served: What, now: float) -> Status:
+    """The status of a run that had ended before its child was served."""
+    said: Said = {**_said(before), "Served": served}
+    return before.model_copy(update={"conditions": _conditions(said, before.observed_generation, before, now)})
 
 
 def in_queue(jobs: Sequence[SeenJob]) -> SeenJob | None:

@@ -37,4 +37,6 @@ def matters(condition: Condition) -> bool:
         return condition.status == "False"
     if condition.type == "MRIInformative":
         return condition.status == "False"
+    if condition.type == "Served":
+        return True
     return condition.status == "True" and condition.type != "Reconciling"
