@@ -292,6 +292,10 @@ class _Run:
         manifests = of_run(self.resource, self.owner, walked)
         try:
             for manifest in manifests:
+                stands = self.api.stands(self.namespace, manifest)
+                if stands and not self._owns(stands):
+                    place = f"{manifest['kind']} {manifest['metadata']['name']}"
+                    return "False", "Refused", f"{place} isn't this run's; remove it, or give the run another name"
                 self.api.apply(self.namespace, manifest)
         except (Refused, Gone) as error:
             return "False", "Refused", str(error)

@@ -192,6 +192,23 @@ def test_servers_that_the_api_server_refuses_are_applied_again_ever_later_and_th
     assert not set(world.requests()) & set(APPLIED)
 
 
+@pytest.mark.parametrize("kind", ["apps/v1/namespaces/team/deployments", "v1/namespaces/team/services"])
+@pytest.mark.parametrize("owners", [[], [{"uid": "an earlier run of this name", "kind": KIND}]])
+def test_what_is_somebody_elses_is_never_taken_for_a_server(
+    world: ApiWorld, look: Reconciler, kind: str, owners: list[Any]
+) -> None:
+    path = f"/{'apis' if 'apps' in kind else 'api'}/{kind}/my-merge-serve"
+    theirs = world.put(path, {"metadata": {"name": "my-merge-serve", "ownerReferences": owners}, "spec": {"a": "shop"}})
+    complete(world)
+    look(KEY)
+    assert world.objects[path] == theirs
+    served = condition(world, "Served")
+    assert (served["status"], "my-merge-serve isn't this run's" in served["message"]) == ("False", True)
+    del world.objects[path]
+    look(KEY)
+    assert condition(world, "Served")["status"] == "True"
+
+
 def test_an_operator_that_is_started_again_serves_what_an_earlier_one_did_not(
     world: ApiWorld, look: Reconciler
 ) -> None:
