@@ -189,7 +189,7 @@ def settings() -> kopf.OperatorSettings:
 
 def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metrics: Metrics) -> kopf.OperatorRegistry:
     """What kopf calls: nothing is done there but to say which run to look at, and how soon."""
-    registry, news, pace = kopf.OperatorRegistry(), News(), Pace(health.watched, metrics.heard)
+    registry, news, pace = kopf.OperatorRegistry(), News(), Pace(health.watched, metrics.tried, metrics.heard)
     known: dict[Key, tuple[Any, ...]] = {}
 
     @kopf.on.login(registry=registry)
@@ -209,7 +209,6 @@ def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metr
     async def run(
         namespace: str | None, name: str, meta: kopf.Meta, type: str | None, event: kopf.RawEvent, **_: Any
     ) -> None:
-        metrics.heard(PLURAL)
         # our own writes of the status are no news
         what = (meta["uid"], meta["generation"], meta.annotations.get(RETRY), meta.get("deletionTimestamp"))
         key = (namespace or "", name)
@@ -231,10 +230,8 @@ def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metr
         labels: kopf.Labels,
         type: str | None,
         event: kopf.RawEvent,
-        resource: kopf.Resource,
         **_: Any,
     ) -> None:
-        metrics.heard(resource.plural)
         queue.add((namespace or "", labels[EXPERIMENT]), news.delay(type, event["object"]))
 
     tasks: list[asyncio.Task[None]] = []  # an event loop keeps no strong reference
