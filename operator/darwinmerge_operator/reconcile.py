@@ -103,7 +103,8 @@ class Reconciler:
         try:
             ledger, version = run.ledger(before, self._image, now)
         except Refused as error:
-            decision = Decision(ledger=Ledger(), halts=(Halt(reason="LedgerRefused", message=str(error)),))
+            halt = Halt(reason="LedgerRefused", message=str(error))
+            decision = Decision(ledger=_as_told(before, self._image, now), halts=(halt,))
             status = view.status_of(run.seen(decision.ledger, now), decision, before)
             self._tell(found, before, status, ())
             self._restate(run.key, status)
@@ -204,13 +205,9 @@ class _Run:
         ledger = from_data(found.get("binaryData")) if found else None
         if ledger is None and before and before.image:
             log.warning("the ledger is lost; the store is asked for what is done", extra=self.about)
-            handled, active = before.last_handled_retry_at, before.active_seconds
-            ledger = Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
         if found and not self.from_memory:
             self.remembered.keep_ledger(self.key, found)
-        ledger = ledger or Ledger()
-        ledger = ledger.model_copy(update={"image": ledger.image or image})
-        return ledger, found["metadata"]["resourceVersion"] if found else None
+        return ledger or _as_told(before, image, now), found["metadata"]["resourceVersion"] if found else None
 
     def differs(self, ledger: Ledger, before: Ledger, version: str | None) -> bool:
         """Whether a ledger is worth writing: whether there is none, or more has changed than time."""
@@ -319,6 +316,14 @@ class _Run:
 
     def _owns(self, found: Mapping[str, Any]) -> bool:
         return any(owner["uid"] == self.owner.uid for owner in found["metadata"].get("ownerReferences", []))
+
+
+def _as_told(before: Status | None, image: str, now: float) -> Ledger:
+    """What a status says of a ledger that isn't there, or can't be had; without a status, that of a run that begins."""
+    if before is None or not before.image:
+        return Ledger(image=image)
+    handled, active = before.last_handled_retry_at, before.active_seconds
+    return Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
 
 
 def _serving_due(status: Status, now: float) -> list[float]:

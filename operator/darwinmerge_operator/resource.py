@@ -128,8 +128,8 @@ class Evolution(manifest.Evolution, Section):
         Rule(
             f"{or_default(manifest.Evolution, 'steps')} * {or_default(manifest.Evolution, 'candidates')} "
             f"<= {MAX_CHILDREN}",
-            f"a cluster takes at most {MAX_CHILDREN} children (steps x candidates), since what is remembered of a run must "
-            "fit into a ConfigMap; lower one of them, or run it on one machine",
+            f"a cluster takes at most {MAX_CHILDREN} children (steps x candidates), since what is remembered of a run "
+            "must fit into a ConfigMap; lower one of them, or run it on one machine",
             lambda evolution: evolution.steps * evolution.candidates <= MAX_CHILDREN,
         ),
     )

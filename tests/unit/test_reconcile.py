@@ -109,6 +109,21 @@ def test_a_ledger_that_somebody_deleted_is_noticed_by_the_next_write(world: ApiW
     assert LEDGER in world.objects
 
 
+def test_a_ledger_that_is_somebody_elses_stalls_a_run_that_keeps_what_was_told_of_it(
+    world: ApiWorld, look: Reconciler
+) -> None:
+    look(KEY)
+    look(KEY)
+    found = world.objects[RUN]
+    found["status"] |= {"activeSeconds": 77, "lastHandledRetryAt": "noon"}
+    del world.objects[LEDGER]
+    world.put(LEDGER, {"metadata": {"name": "my-merge.ledger", "namespace": "team"}, "data": {"theirs": "1"}})
+    Reconciler(world, "image:2", clock=lambda: NOON)(KEY)
+    status = world.objects[RUN]["status"]
+    assert condition(world, "Stalled")["reason"] == "LedgerRefused"
+    assert (status["image"], status["activeSeconds"], status["lastHandledRetryAt"]) == ("image:1", 77, "noon")
+
+
 APPLIED = ["PATCH deployments", "PATCH services"]
 
 
