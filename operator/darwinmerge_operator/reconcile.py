@@ -25,7 +25,7 @@ from darwinmerge_operator.known import What
 from darwinmerge_operator.ledger import Ledger, from_data, ledger_name, to_data
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.remembered import Remembered
-from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge, from_api
+from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge, Spec, from_api
 from darwinmerge_operator.seen import SeenJob, seconds, seen_jobs, words_of
 from darwinmerge_operator.serving import of_run
 from darwinmerge_operator.status import Status
@@ -90,7 +90,7 @@ class Reconciler:
     def _reconcile(self, found: Object) -> float | None:
         now, before = self._clock(), view.read(found.get("status"))
         try:
-            resource = from_api({**found, "spec": pruned(found["spec"])})
+            resource = from_api({**found, "spec": pruned(found["spec"], Spec)})
         except BadConfiguration as error:
             status = view.refused(found["metadata"]["generation"], str(error), before, now)
             self._tell(found, before, status, ())

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Seen
 from darwinmerge_operator.known import TOLD, Said, What, known
 from darwinmerge_operator.seen import SeenJob
@@ -32,11 +33,17 @@ PHASES = {  # by what is being done, as `darwinmerge.pipeline.progress` calls it
 
 
 def read(found: Mapping[str, Any] | None) -> Status | None:
-    """The status that stands in a resource; None where there is none that this version can read."""
+    """The status that stands in a resource, without what only a newer operator knows; None where there is none."""
+    told = pruned(found or {}, Status)
     try:
-        return Status.model_validate(found)
-    except ValidationError:
-        return None
+        return Status.model_validate(told) if told else None
+    except ValidationError as error:
+        places = (problem["loc"] for problem in error.errors())
+        strange = {place[: 2 if place[0] == "conditions" else 1] for place in places}
+    kept = {name: part for name, part in told.items() if (name,) not in strange}
+    if "conditions" in kept:
+        kept["conditions"] = [one for n, one in enumerate(kept["conditions"]) if ("conditions", n) not in strange]
+    return Status.model_validate(kept) if kept else None
 
 
 def condition(status: Status | None, kind: ConditionType) -> Condition | None:

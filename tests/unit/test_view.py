@@ -308,6 +308,35 @@ def test_a_job_that_fails_for_good_stalls_the_run_and_a_retry_lets_it_go_on() ->
     assert (looks.says("Stalled"), looks.status.last_handled_retry_at) == (None, "now")
 
 
+def newer(status: Status, **told: Any) -> dict[str, Any]:
+    """A status as an operator of a later version may have left it."""
+    return {**status.model_dump(mode="json", by_alias=True, exclude_none=True), **told}
+
+
+def test_what_only_a_newer_operator_knows_is_left_out_of_a_status_and_the_rest_is_read() -> None:
+    status = finished(experiment(steps=1)).status
+    there = newer(status, future={"a": 1})
+    there["best"]["future"] = there["conditions"][0]["future"] = "x"
+    assert read(there) == status
+
+
+@pytest.mark.parametrize("strange", [{"type": "Ready", "reason": "Warming"}, {"type": "Blessed", "reason": "Yes"}])
+def test_a_condition_of_a_kind_or_reason_that_is_unknown_is_left_out_alone(strange: dict[str, str]) -> None:
+    status = finished(experiment(steps=1)).status
+    kept = tuple(one for one in status.conditions if one.type != "Ready")
+    plain = status.model_copy(update={"conditions": kept})
+    there = newer(plain)
+    there["conditions"].append({"status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", **strange})
+    assert read(there) == plain
+
+
+def test_a_field_of_which_nothing_can_be_made_is_left_out_alone() -> None:
+    status = finished(experiment(steps=1)).status
+    there = newer(status)
+    there["verdict"]["label"] = "BetterThanEver"
+    assert read(there) == status.model_copy(update={"verdict": None})
+
+
 def test_a_resource_that_is_refused_stalls_and_keeps_what_was_known() -> None:
     looks = finished(experiment(steps=1))
     status = refused(7, "spec.merge: unknown", looks.status, looks.now)
