@@ -11,7 +11,7 @@ from typing import Any
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import TaskId
 from darwinmerge_operator.ending import Ending, ending, worker_state
-from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.job import CONTAINER, LABEL
 
 STUCK_SECONDS = 60.0  # beyond a Pod's grace period, after which its node is taken for lost
 _FATAL_WAITS = {  # why a container waits, where waiting longer mends nothing
@@ -158,7 +158,8 @@ def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mappin
 
 
 def _tasks(job: Mapping[str, Any]) -> tuple[TaskId, ...]:
-    variables = {v["name"]: v.get("value", "") for v in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    containers = {one["name"]: one for one in job["spec"]["template"]["spec"]["containers"]}
+    variables = {v["name"]: v.get("value", "") for v in containers[CONTAINER]["env"]}
     orders = json.loads(variables["DARWIN_ORDERS"].replace("$$", "$"))
     return tuple(order["id"] for order in orders["orders"])
 

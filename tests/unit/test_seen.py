@@ -19,7 +19,8 @@ def job_with_pod(created: int, **job: Any) -> SeenJob:
     """A Job, and a Pod of it that was made in this minute and is being deleted."""
     labels = {f"{LABEL}/task": "t", f"{LABEL}/part": "all", f"{LABEL}/attempt": "1"}
     metadata = {"name": "j", "uid": "j", "creationTimestamp": at(0), "labels": labels}
-    template = {"spec": {"containers": [{"env": [{"name": "DARWIN_ORDERS", "value": '{"orders": []}'}]}]}}
+    worker = {"name": "worker", "env": [{"name": "DARWIN_ORDERS", "value": '{"orders": [{"id": "t1"}]}'}]}
+    template = {"spec": {"containers": [{"name": "mesh"}, worker]}}
     pod = {
         "name": "p",
         "uid": "p",
@@ -53,6 +54,10 @@ def test_a_pod_without_a_node_is_told_from_one_that_has_one(scheduled: str, wait
     condition = {"type": "PodScheduled", "status": scheduled, "reason": "Unschedulable", "message": "0/3 nodes"}
     job = job_with_pod(5, pod={"conditions": [condition]})
     assert (job.unscheduled, job.pods[-1].waits) == (waits, "Unschedulable: 0/3 nodes" if waits else "")
+
+
+def test_what_a_job_is_for_stands_in_the_workers_container_whatever_a_webhook_has_added() -> None:
+    assert job_with_pod(0).tasks == ("t1",)
 
 
 def test_a_job_waits_from_when_its_queue_let_it_go() -> None:
