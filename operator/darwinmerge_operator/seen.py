@@ -10,6 +10,7 @@ from typing import Any
 
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import TaskId
+from darwinmerge_operator.cluster_spec import is_gpu
 from darwinmerge_operator.ending import Ending, ending, worker_state
 from darwinmerge_operator.job import CONTAINER, LABEL
 
@@ -191,9 +192,9 @@ def _pod(pod: Mapping[str, Any], preempted: bool, warnings: Mapping[str, str], n
 
 
 def _gpus(pod: Mapping[str, Any]) -> int:
-    """Whole GPUs, or slices of them, that a Pod asks for, whoever makes them."""
+    """Whole GPUs, or slices of them, that a Pod asks for."""
     limits = [one.get("resources", {}).get("limits") or {} for one in pod.get("spec", {}).get("containers") or ()]
-    asked = [(name, str(count)) for one in limits for name, count in one.items() if "gpu" in name or "/mig-" in name]
+    asked = [(name, str(count)) for one in limits for name, count in one.items() if is_gpu(name)]
     return sum(int(count) for _, count in asked if count.isdigit())
 
 

@@ -11,6 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from darwinmerge.pipeline.plan import walk
+from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.decide import Decision
 from darwinmerge_operator.figures import PHASES, Figures, figures_of, samples, told_of
 from darwinmerge_operator.metric import OPERATOR, RUN, documented
@@ -137,8 +138,10 @@ def test_a_stage_that_holds_no_gpu_has_a_counter_of_zero_and_one_that_has_not_ru
         ({}, 0),
     ],
 )
-def test_what_of_a_pod_is_a_gpu(limits: dict[str, Any], gpus: int) -> None:
+def test_what_of_a_pod_is_a_gpu_and_has_benchmarks_run_on_it(limits: dict[str, Any], gpus: int) -> None:
     assert _gpus({"spec": {"containers": [{"resources": {"limits": limits}}]}}) == gpus
+    told = Cluster.model_validate({"template": {"resources": {"limits": limits}}})
+    assert told.benchmark_device == ("cuda" if gpus else "cpu")
 
 
 def test_what_is_shown_goes_with_the_run() -> None:
