@@ -219,7 +219,9 @@ def timeline() -> statetimeline.Panel:
         .show_value(common.VisibilityMode.NEVER)
         .legend(looks.VizLegendOptions().show_legend(False))
         .mappings([dashboard.ValueMap(options=shown)])
-        .override_by_regexp("^(Suspended|Queued|Stalled|Failed)$", [dashboard.DynamicConfigValue("mappings", [held])])
+        .override_by_regexp(
+            "^(Suspended|Queued|Pending|Stalled|Failed)$", [dashboard.DynamicConfigValue("mappings", [held])]
+        )
     )
 
 

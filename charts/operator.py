@@ -71,7 +71,7 @@ def at_a_glance() -> list[Builder[dashboard.Panel]]:
     lag = number("Lag", "How long the run that is due longest has waited.", 4, latest(LAG))
     age = number(
         "Watches",
-        "Since the API server was last heard of, by the watch that heard last; each begins anew every four minutes.",
+        "Since the API server last answered the watch that has waited longest; each begins anew every four minutes.",
         4,
         latest(most("darwin_operator_watch_age_seconds", **OURS)),
     )
@@ -142,7 +142,7 @@ def loop() -> list[Builder[dashboard.Panel]]:
         query(LAG, "lag", "B"),
     )
     watches = lines(
-        "Since a watch was heard",
+        "Since a watch was answered",
         "By resource; above ten minutes a watch is dead.",
         6,
         query(most("darwin_operator_watch_age_seconds", "resource", **OURS), "{{resource}}"),

@@ -176,6 +176,9 @@ BAD: dict[str, Bad] = {
     "too many elites": Bad(
         {"spec.evolution": {"algorithm": "Elites", "candidates": 5}}, "spec.evolution", "Elites takes at most 48"
     ),
+    "more children than a ledger holds": Bad(
+        {"spec.evolution": {"steps": 63, "candidates": 48}}, "spec.evolution", "at most 3000 children"
+    ),
     "father is mother": Bad(
         {"spec.parents.mother.uri": "s3://models/father"}, "spec.parents", "father and mother are the same model"
     ),

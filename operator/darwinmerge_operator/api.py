@@ -94,12 +94,17 @@ class Api:
                 {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
             )
 
-    def apply(self, namespace: str, found: Mapping[str, Any]) -> None:
+    def stands(self, namespace: str, manifest: Mapping[str, Any]) -> Object | None:
+        """The Deployment or Service of this name, or None."""
+        try:
+            return self._ask("GET", _path(namespace, manifest))
+        except Gone:
+            return None
+
+    def apply(self, namespace: str, manifest: Mapping[str, Any]) -> None:
         """Create or change a Deployment or Service, so that it has what is given."""
-        name, kind = found["metadata"]["name"], f"{found['kind'].lower()}s"
-        root = f"/apis/{found['apiVersion']}" if "/" in found["apiVersion"] else f"/api/{found['apiVersion']}"
         query = {"fieldManager": "darwin-operator", "force": "true"}
-        self._ask("PATCH", f"{root}/namespaces/{namespace}/{kind}/{name}", found, query, APPLY)
+        self._ask("PATCH", _path(namespace, manifest), manifest, query, APPLY)
 
     def pods(self, namespace: str, run: str) -> list[Object]:
         """The Pods of a run."""
@@ -197,6 +202,13 @@ def _resource(path: str) -> str:
     _, inside, rest = path.partition("/namespaces/")
     parts = rest.split("/")[1:] if inside else []
     return "/".join(parts[0::2]) or "discovery"
+
+
+def _path(namespace: str, manifest: Mapping[str, Any]) -> str:
+    """Where an object is: of the core group, or of another."""
+    version, kind = manifest["apiVersion"], f"{manifest['kind'].lower()}s"
+    root = "apis" if "/" in version else "api"
+    return f"/{root}/{version}/namespaces/{namespace}/{kind}/{manifest['metadata']['name']}"
 
 
 def _runs(namespace: str) -> str:

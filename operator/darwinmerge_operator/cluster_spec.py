@@ -29,6 +29,11 @@ def group_of(stage: str) -> Group:
     return _GROUPS.get(stage, "other")
 
 
+def is_gpu(resource: str) -> bool:
+    """Whether a resource of a container is a GPU, or a slice of one, whoever makes it: `nvidia.com/mig-1g.10gb`."""
+    return "gpu" in resource or "/mig-" in resource
+
+
 class StagePod(PodShare):
     """What a stage has instead of the template's; `env` is added to the template's, and wins."""
 
@@ -99,7 +104,7 @@ class Cluster(Section):
     """The run stalls once it has had Pods running for so many seconds in all. Default: no limit."""
     pending_deadline_seconds: Seconds | None = None
     """The run stalls once a Job has waited for so many seconds without a running Pod, a queue's wait not counted.
-    Default: no limit."""
+    Default: no limit, but 600 for a Pod that no node takes."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     """A finished run's Jobs are deleted after so many seconds, with their logs; the DarwinMerge stays. Default: they
     stay as long as it does."""
@@ -129,8 +134,7 @@ class Cluster(Section):
     def benchmark_device(self) -> str:
         """Where benchmarks run, as torch calls it."""
         resources = self.pod_of("eval").resources
-        gpus = [name for name in {**resources.limits, **resources.requests} if name.endswith("/gpu")]
-        return self.device or ("cuda" if gpus else "cpu")
+        return self.device or ("cuda" if any(map(is_gpu, {**resources.limits, **resources.requests})) else "cpu")
 
     def pod_of(self, stage: str) -> StagePod:
         """What the Pods of a Job's stage get: the stage's own, else the template's.

@@ -11,7 +11,9 @@ types but integer-or-string. Two choices of ours besides:
   done.
 """
 
+import copy
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,15 +95,12 @@ def text() -> str:
     return HEADER + yaml.safe_dump(crd(), sort_keys=False, width=120, allow_unicode=True)
 
 
-def pruned(spec: Json) -> Json:
-    """A spec without the fields that this version doesn't know: a newer CRD's, whose defaults mean what was before."""
-    found: Json = _prune(spec, _spec())
+def pruned(part: Mapping[str, Any], model: type[BaseModel]) -> Json:
+    """A spec or status without the fields that this version doesn't know: a newer CRD's, whose defaults mean what was
+    before.
+    """
+    found: Json = _prune(dict(part), structural(model))
     return found
-
-
-@cache
-def _spec() -> Json:
-    return structural(Spec)
 
 
 def _prune(value: Any, schema: Json) -> Any:
@@ -121,7 +120,7 @@ def _column(column: tuple[str, str, str], priority: int) -> Json:
 
 
 def _schema() -> Json:
-    status = structural(Status)
+    status = copy.deepcopy(structural(Status))
     status["default"] = {"observedGeneration": UNSEEN}
     status["properties"]["observedGeneration"]["default"] = UNSEEN
     return {
@@ -132,13 +131,14 @@ def _schema() -> Json:
             "apiVersion": {"description": f"{GROUP}/{VERSION}", "type": "string"},
             "kind": {"description": KIND, "type": "string"},
             "metadata": {"type": "object"},
-            "spec": _spec(),
+            "spec": structural(Spec),
             "status": status,
         },
         VALIDATIONS: [rule.validation() for rule in DarwinMerge.rules],
     }
 
 
+@cache
 def structural(model: type[BaseModel]) -> Json:
     """The structural schema of a model."""
     schema = model.model_json_schema(by_alias=True, schema_generator=_Generator)

@@ -28,7 +28,8 @@ from darwinmerge_operator.seen import SeenJob
 RECALLED = 12  # tasks that one recall Job asks for: their answers fit into few messages
 RECALLED_BYTES = 80_000  # of their orders: they fit into a variable
 REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod before a person is told
-PENDING_SECONDS = 20.0  # for which a Pod may have no node, image or Secret before a person is told
+PENDING_SECONDS = 20.0  # for which a Pod may have no node, image or Secret before that is told
+NODE_SECONDS = 600.0  # for which a Pod may have no node before a person must act: a cluster that scales makes one first
 MAX_DISRUPTIONS = 20  # of one task
 TURN_SECONDS = 3.0  # after a Job in a queue has ended, before the next one is put into it; times are of whole seconds
 
@@ -87,6 +88,7 @@ class Decision(Frozen):
     remove: tuple[str, ...] = ()  # Jobs by name
     start: tuple[Start, ...] = ()
     halts: tuple[Halt, ...] = ()
+    pending: str = ""  # which Job waits for a node, and why; no halt yet
     outcome: Outcome | None = None
     again_in: float | None = None  # seconds after which time itself changes the decision
     walked: SkipValidation[Walk | None] = Field(default=None, repr=False)  # over the ledger's results, if it was needed
@@ -160,7 +162,7 @@ def decide(seen: Seen) -> Decision:
             drop = _drop(seen, ledger)
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
-    return _decision(ledger, now, spare, start, halts, waits=waits)
+    return _decision(ledger, now, spare, start, halts, pending=_pending(active, seen.now), waits=waits)
 
 
 def _reports_given_up(ledger: Ledger, now: Walk, seen: Seen) -> Ledger:
@@ -183,6 +185,7 @@ def _decision(
     remove: Sequence[SeenJob],
     start: Sequence[Start] = (),
     halts: Sequence[Halt] = (),
+    pending: str = "",
     outcome: Outcome | None = None,
     waits: Sequence[float] = (),
 ) -> Decision:
@@ -191,6 +194,7 @@ def _decision(
         remove=tuple(sorted({job.name for job in remove})),
         start=tuple(start),
         halts=tuple(halts),
+        pending=pending,
         outcome=outcome,
         again_in=max(0.0, min(waits)) if waits else None,
         walked=now,
@@ -307,23 +311,35 @@ def _halts(seen: Seen, active: Sequence[SeenJob], waits: list[float]) -> list[Ha
     """Why Jobs that are there don't get on; of no interest where others do, since they may wait for just those."""
     found = []
     runs = any(job.runs for job in active)
+    limit = seen.policy.pending_deadline
     for job in active:
         waited = seen.now - job.waiting_since
-        patience = PENDING_SECONDS if job.pods else REFUSED_SECONDS
-        if waited < patience:
-            waits.append(patience - waited)
+        told = PENDING_SECONDS if job.pods else REFUSED_SECONDS
+        patience = (limit or NODE_SECONDS) if job.unscheduled else told
+        waits += [moment - waited for moment in {told, patience, limit or told} if waited < moment]
         if job.suspended or runs:
             continue
-        why = job.refused or next((pod.waits for pod in reversed(job.pods) if pod.waits), "")
-        limit = seen.policy.pending_deadline
+        why = _why(job)
         if limit is not None and waited >= limit:
             found.append(Halt(reason="PendingDeadlineExceeded", message=f"{job.name}: {why or 'no Pod of it runs'}"))
         elif why and waited >= patience:
             reason = "PodRefused" if job.refused else "PodPending"
             found.append(Halt(reason=reason, message=f"{job.name}: {why}"))
-        if limit is not None and waited < limit:
-            waits.append(limit - waited)
     return found
+
+
+def _pending(active: Sequence[SeenJob], now: float) -> str:
+    """The first Job that waits for a node, where none gets on, and why; a moment is the scheduler's, and isn't told."""
+    late = [job for job in active if job.unscheduled and not job.suspended]
+    late = [job for job in late if now - job.waiting_since >= PENDING_SECONDS]
+    if not late or any(job.runs for job in active):
+        return ""
+    return f"{late[0].name} waits for a node: {_why(late[0])}"
+
+
+def _why(job: SeenJob) -> str:
+    """Why it doesn't run, in the API's words."""
+    return job.refused or next((pod.waits for pod in reversed(job.pods) if pod.waits), "")
 
 
 def expired(jobs: Sequence[SeenJob], ttl: float | None, now: float, waits: list[float]) -> list[SeenJob]:

@@ -16,7 +16,9 @@ from darwinmerge.pipeline.local import death
 from darwinmerge.pipeline.orders import Message
 from darwinmerge_operator.job import CONTAINER
 
-Reason = Literal["Done", "OOMKilled", "OutOfDisk", "Evicted", "DisruptionTarget", "ExitCode", "Malformed"]
+Reason = Literal[
+    "Done", "OOMKilled", "OutOfDisk", "Evicted", "DisruptionTarget", "NotAdmitted", "ExitCode", "Malformed"
+]
 
 
 class Ending(Frozen):
@@ -66,6 +68,8 @@ def _why(
         return "Evicted", ExitCode.INTERRUPTED, told
     if disrupted:
         return "DisruptionTarget", ExitCode.INTERRUPTED, disrupted[0].get("message", "")
+    if not terminated and (refusal := status.get("reason")):  # its node's, before anything of ours ran there
+        return "NotAdmitted", ExitCode.INTERRUPTED, f"{refusal}: {told}".rstrip(": ")
     if not code:
         return "Malformed", ExitCode.INTERNAL, told or "the pod failed, and says nothing of its container"
     if message and message.failed and message.failed.exit == code:

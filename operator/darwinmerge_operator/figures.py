@@ -23,7 +23,7 @@ from darwinmerge_operator.status import Status, Versus
 Sample = tuple[str, tuple[str, ...], float]
 """A metric's name, its labels' values as `metric.RUN` lists them, and the value."""
 
-HELD = ("Suspended", "Queued", "Stalled")  # phases in which nothing is done
+HELD = ("Suspended", "Queued", "Pending", "Stalled")  # phases in which nothing is done
 ENDED = ("Complete", "Failed")
 PHASES = (*dict.fromkeys(("Starting", *view.PHASES.values(), "Evolving")), *HELD, *ENDED)
 

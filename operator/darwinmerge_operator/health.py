@@ -4,6 +4,7 @@ Metrics are served at the same port: one for a NetworkPolicy to open, and one fo
 """
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 LAG_SECONDS = 180.0  # for which a due run may wait, or one look at it last
 WATCH_SECONDS = 600.0  # within which a watch is begun anew: the server ends each after four minutes
 BEAT_SECONDS, DEAD_SECONDS = 1.0, 60.0  # of the event loop that watches
+IDLE_SECONDS = 10.0  # for which a connection that asks nothing keeps its thread
 
 
 class Health:
@@ -33,12 +35,16 @@ class Health:
             await asyncio.sleep(BEAT_SECONDS)
 
     def turn(self) -> None:
-        """The event loop turns; or it waits on purpose, to be begun anew."""
+        """The event loop turns."""
         self._beat = self._clock()
 
     def watched(self) -> None:
         """A watch is begun, or tried."""
         self._watch = self._clock()
+
+    def waits(self) -> None:
+        """There is no event loop: it waits on purpose for the API server, which no restart would mend."""
+        self._beat = self._watch = self._clock()
 
     def trouble(self) -> str:
         """What is wrong; empty: nothing is."""
@@ -56,6 +62,8 @@ def serve(health: Health, registry: CollectorRegistry, port: int) -> ThreadingHT
     """Answer /healthz and /metrics on `port`, in threads of their own."""
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = IDLE_SECONDS
+
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
             if path == "/metrics":
@@ -77,6 +85,17 @@ def serve(health: Health, registry: CollectorRegistry, port: int) -> ThreadingHT
         def log_message(self, format: str, *args: object) -> None:
             """A probe every few seconds is no news."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = _Server(("", port), Handler)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    """Over IPv6 and IPv4 alike, where the machine has both: a Pod's address is of either."""
+
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()

@@ -14,7 +14,19 @@ from darwinmerge.pipeline.orders import POD_NAME, Orders
 from darwinmerge.pipeline.tasks import ScoreInputs
 from darwinmerge.uri import CLAIMS_DEFAULT
 from darwinmerge_operator.cluster_spec import Cluster, StagePod
-from darwinmerge_operator.pod import RESTRICTED, Json, addresses, given, keys, resources, security, written
+from darwinmerge_operator.pod import (
+    RESTRICTED,
+    Json,
+    addresses,
+    environment,
+    given,
+    keys,
+    placement,
+    queue,
+    resources,
+    security,
+    written,
+)
 from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY, PodTemplate
 from darwinmerge_operator.resource import GROUP, KIND, VERSION
 
@@ -24,7 +36,6 @@ SCRATCH_BASE = 4 << 30  # bytes for caches and temporary files, whatever the mod
 ORDERS_BYTES = 120_000  # Linux takes 131,072 bytes in one variable, its name included
 CONTAINER = "worker"
 LABEL = GROUP  # prefix of the labels that tell what a Job is for
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 # The first rule that matches decides; a failure that none matches counts, and one is enough (backoffLimit 0).
 FAILURE_POLICY: dict[str, Any] = {
@@ -97,7 +108,7 @@ def job(start: Start, owner: Owner, cluster: Cluster, image: str, parent_bytes: 
     }
     template = cluster.template
     meta = {"labels": {**template.labels, **labels}, **given(annotations=template.annotations)}
-    queued = {QUEUE_LABEL: cluster.queue_name} if cluster.queue_name else {}
+    queued = queue(cluster)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -157,28 +168,18 @@ def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
         "securityContext": security(template),
         "containers": [container],
         "volumes": volumes,
-        **given(
-            nodeSelector=pod.node_selector,
-            tolerations=[written(toleration) for toleration in pod.tolerations],
-            priorityClassName=pod.priority_class_name,
-            affinity=template.affinity,
-            topologySpreadConstraints=list(template.topology_spread_constraints),
-            serviceAccountName=template.service_account_name,
-        ),
+        **placement(pod, template),
     }
 
 
 def _environment(orders: Orders, cluster: Cluster, pod: StagePod) -> list[Json]:
-    """Orders and the store's place, then what a person wants, who has the last word."""
-    ours = addresses(cluster.store)
-    named = {variable.name for variable in pod.env}
+    """Orders, then the store's place and what a person wants."""
     return [
         # a kubelet would replace `$(NAME)`, and takes `$$` for `$`
         {"name": "DARWIN_ORDERS", "value": _json(orders).replace("$", "$$")},
         # after which its log is called; HOSTNAME is the node's where a Pod has its network
         {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        *({"name": name, "value": value} for name, value in ours.items() if name not in named),
-        *(written(variable) for variable in pod.env),
+        *environment(addresses(cluster.store), pod),
     ]
 
 

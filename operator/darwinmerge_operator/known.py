@@ -33,8 +33,9 @@ from darwinmerge_operator.status import (
     Verdict,
 )
 
-Said = dict[ConditionType, tuple[Literal["True", "False", "Unknown"], str, str]]
-"""Conditions: status, reason and message."""
+What = tuple[Literal["True", "False", "Unknown"], str, str]
+"""Status, reason and message of a condition."""
+Said = dict[ConditionType, What]
 TOLD: tuple[ConditionType, ...] = ("MRIInformative", "Complete", "Failed")  # by results
 
 

@@ -57,12 +57,14 @@ def _gpu_seconds(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> dict[
 def _disrupted(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
     """Pods that were taken away from Jobs that are to go on, by whom they were: they are gone soon.
 
-    Not those of a Job that its queue has taken the quota from: that is what a queue is for, and it gives it back.
+    Not those of a Job that its queue has taken the quota from: that is what a queue is for, and it gives it back. Nor
+    those that no node has taken: their Jobs have failed.
     """
     found = {key: {*pods} for key, pods in ledger.disrupted.items()}
     for job in jobs:
         for pod in job.pods:
-            stopped = pod.ending and pod.ending.exit == ExitCode.INTERRUPTED
+            ending = pod.ending
+            stopped = ending and ending.exit == ExitCode.INTERRUPTED and ending.reason != "NotAdmitted"
             if not job.leaving and not pod.preempted and (pod.leaving or stopped):
                 found.setdefault(job.key, set()).add(pod.uid)
     return {key: tuple(sorted(pods)) for key, pods in found.items()}

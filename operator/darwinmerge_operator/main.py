@@ -92,10 +92,10 @@ def operator(
 
     api, remembered = Api(connection, asked), Remembered()
     queue: WorkQueue[Key] = WorkQueue(Reconciler(api, worker_image, kueue, remembered, metrics))
-    _require_resource(api)
     metrics.watch_queue(queue.depth, queue.waited)
     health = Health(queue.lag)
     server = serve(health, metrics.registry, port)
+    _require_resource(api, health.waits)
     workers = [threading.Thread(target=queue.run, name=f"reconcile-{n}", daemon=True) for n in range(threads)]
     for worker in workers:
         worker.start()
@@ -107,9 +107,9 @@ def operator(
         except Exception as error:  # of a watch: kopf ends at an answer that it doesn't know, such as 410
             log.warning("nothing is watched, again in %.0f s: %s", seconds, error)
             _stop_when_told()
-            health.turn()
+            health.waits()
             time.sleep(seconds)
-            _require_resource(api, health.turn)
+            _require_resource(api, health.waits)
     queue.close()
     deadline = time.monotonic() + STOP_SECONDS
     for worker in workers:
@@ -153,10 +153,10 @@ def _stop_when_told() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
-def _require_resource(api: Api, turn: Callable[[], None] = lambda: None) -> None:
-    """Wait for the API server; but not for a CRD, since kopf would never notice one. `turn` shows that we wait."""
+def _require_resource(api: Api, waits: Callable[[], None]) -> None:
+    """Wait for the API server; but not for a CRD, since kopf would never notice one. `waits` is told that we do."""
     while True:
-        turn()
+        waits()
         try:
             return api.require_resource()
         except Gone as error:
@@ -189,7 +189,7 @@ def settings() -> kopf.OperatorSettings:
 
 def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metrics: Metrics) -> kopf.OperatorRegistry:
     """What kopf calls: nothing is done there but to say which run to look at, and how soon."""
-    registry, news, pace = kopf.OperatorRegistry(), News(), Pace(health.watched, metrics.heard)
+    registry, news, pace = kopf.OperatorRegistry(), News(), Pace(health.watched, metrics.tried, metrics.heard)
     known: dict[Key, tuple[Any, ...]] = {}
 
     @kopf.on.login(registry=registry)
@@ -209,7 +209,6 @@ def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metr
     async def run(
         namespace: str | None, name: str, meta: kopf.Meta, type: str | None, event: kopf.RawEvent, **_: Any
     ) -> None:
-        metrics.heard(PLURAL)
         # our own writes of the status are no news
         what = (meta["uid"], meta["generation"], meta.annotations.get(RETRY), meta.get("deletionTimestamp"))
         key = (namespace or "", name)
@@ -231,10 +230,8 @@ def handlers(queue: WorkQueue[Key], health: Health, remembered: Remembered, metr
         labels: kopf.Labels,
         type: str | None,
         event: kopf.RawEvent,
-        resource: kopf.Resource,
         **_: Any,
     ) -> None:
-        metrics.heard(resource.plural)
         queue.add((namespace or "", labels[EXPERIMENT]), news.delay(type, event["object"]))
 
     tasks: list[asyncio.Task[None]] = []  # an event loop keeps no strong reference

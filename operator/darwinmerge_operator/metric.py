@@ -73,7 +73,7 @@ OPERATOR: Mapping[str, Metric] = {
     "darwin_operator_queue_depth": Metric(kind="gauge", help="Runs that are due to be looked at."),
     "darwin_operator_queue_lag_seconds": Metric(kind="gauge", help="How long the run that is due longest has waited."),
     "darwin_operator_watch_age_seconds": Metric(
-        kind="gauge", help="Since the API server was last heard of by a watch.", labels=("resource",)
+        kind="gauge", help="Since a watch was last answered; of several namespaces, the worst.", labels=("resource",)
     ),
     "darwin_operator_api_requests_total": Metric(
         kind="counter", help="Requests to the API server, without watches.", labels=("verb", "resource", "code")

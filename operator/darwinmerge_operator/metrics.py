@@ -65,8 +65,9 @@ class Board(Collector):
 class Metrics:
     """All that the operator tells of itself, and the board of runs."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, clock: Callable[[], float] = time.monotonic) -> None:
         """A registry of its own, so that tests can have several."""
+        self._clock = clock
         self.registry, self.board = CollectorRegistry(), Board()
         self.registry.register(self.board)
         self._gauge("darwin_operator_build_info").labels(version).set(1)
@@ -76,19 +77,28 @@ class Metrics:
         self._errors = self._counter("darwin_operator_reconcile_errors_total")
         self._asked = self._counter("darwin_operator_api_requests_total")
         self._age = self._gauge("darwin_operator_watch_age_seconds")
-        self._heard: dict[str, float] = {}
+        self._heard: dict[str, float] = {}  # by path of the API: a resource, of one namespace or of all
 
     def watch_queue(self, depth: Callable[[], float], lag: Callable[[], float]) -> None:
         """Tell how many runs are due, and for how long one has been."""
         self._gauge("darwin_operator_queue_depth").set_function(depth)
         self._gauge("darwin_operator_queue_lag_seconds").set_function(lag)
 
-    def heard(self, resource: str) -> None:
-        """The watch of a resource has told something."""
-        new = resource not in self._heard
-        self._heard[resource] = time.monotonic()
-        if new:
-            self._age.labels(resource).set_function(lambda: time.monotonic() - self._heard[resource])
+    def tried(self, path: str) -> None:
+        """What is at this path of the API is to be watched: the age of its watch begins."""
+        if path not in self._heard:
+            self._heard[path] = self._clock()
+            resource = path.rpartition("/")[2]
+            self._age.labels(resource).set_function(lambda: self._silence(resource))
+
+    def heard(self, path: str) -> None:
+        """The watch of what is at this path was answered."""
+        self._heard[path] = self._clock()
+
+    def _silence(self, resource: str) -> float:
+        """Seconds since the watch of a resource that was answered longest ago was."""
+        heard = [when for path, when in list(self._heard.items()) if path.rpartition("/")[2] == resource]
+        return self._clock() - min(heard)
 
     def stage_took(self, stage: str, seconds: float) -> None:
         """A Job has ended as it should."""

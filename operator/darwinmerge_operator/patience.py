@@ -10,6 +10,8 @@ kopf asks in a dozen requests of which none may fail, is asked here until it is 
 """
 
 import asyncio
+import json
+import logging
 import random
 import re
 import time
@@ -26,6 +28,7 @@ DISCOVERY = re.compile(r"/api(/[^/]+)?|/apis(/[^/]+){0,2}")  # paths that name n
 
 Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 Path = tuple[str, bool]  # and whether it is watched
+log = logging.getLogger(__name__)
 
 
 def pause_of(retry_after: str | None) -> float:
@@ -50,6 +53,7 @@ class _Share:
     free: float = 0.0  # when none of its requests counts any more
     due: float = 0.0  # before which it may not ask, because of an error
     backoffs: Iterator[float] | None = None  # since its last success
+    refused: bool = False  # since then, as has been told
 
 
 class Pace:
@@ -58,12 +62,18 @@ class Pace:
     def __init__(
         self,
         watched: Callable[[], None] = lambda: None,
-        heard: Callable[[str], None] = lambda resource: None,
+        tried: Callable[[str], None] = lambda path: None,
+        heard: Callable[[str], None] = lambda path: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Nothing was asked yet; `watched` is told of each watch that is tried, `heard` of each that is answered."""
-        self._watched, self._heard, self._clock, self._sleep = watched, heard, clock, sleep
+        """Nothing was asked yet.
+
+        `watched` is told of each watch that is tried, `tried` of each path that is listed or watched, `heard` of each
+        whose watch is answered.
+        """
+        self._watched, self._tried, self._heard = watched, tried, heard
+        self._clock, self._sleep = clock, sleep
         self._shares: dict[Path, _Share] = {}
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
@@ -83,6 +93,8 @@ class Pace:
     ) -> aiohttp.ClientResponse:
         if path[1]:
             self._watched()
+        if not whole:
+            self._tried(path[0])
         try:
             response = await handler(request)
             if whole:
@@ -91,13 +103,18 @@ class Pace:
             self.failed(path)
             raise
         if response.status not in (403, 410, 429) and response.status < 500:  # what else is refused, kopf may judge
-            self._shares[path].backoffs = None
+            self._shares[path].backoffs, self._shares[path].refused = None, False
             if path[1] and response.ok:
-                self._heard(request.url.name)
+                self._heard(path[0])
             return response
         self.failed(path, response.headers.get("Retry-After"))
-        words = await response.text() if response.status == 403 else ""  # whoever reads kopf's log must learn why
+        words = _message(await response.text()) if response.status == 403 else ""
         response.release()
+        if words and not self._shares[path].refused:
+            self._shares[path].refused = True
+            log.warning(
+                "%s can't be read, and is asked for again; is the operator's role bound there? %s", path[0], words
+            )
         if response.status == 410:
             raise APITooManyRequestsError("the version is too old", status=410, headers={})
         raise aiohttp.ClientConnectionError(f"API server: {response.status} {words}".strip())
@@ -115,3 +132,11 @@ class Pace:
         share = self._shares[path]
         share.backoffs = share.backoffs or iter(Backoffs())
         share.due = self._clock() + max(next(share.backoffs), pause_of(retry_after))
+
+
+def _message(text: str) -> str:
+    """What a refusal says; it is a Status of Kubernetes', unless something stands before the API server."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:300] or "refused"

@@ -1,14 +1,16 @@
-"""What the Pods of workers and of servers have in common: rights, resources, the way to S3; pure."""
+"""What the Pods of workers and of servers have in common: rights, resources, nodes, queue, the way to S3; pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from darwinmerge.experiment.types import Frozen
-from darwinmerge_operator.cluster_spec import StagePod, StoreAccess
+from darwinmerge_operator.cluster_spec import Cluster, StagePod, StoreAccess
 from darwinmerge_operator.pod_template import PodTemplate
 
 UID = 10001  # the user of both images
 MODEST = {"cpu": "2", "memory": "8Gi"}  # where the resource says neither
 STORAGE = "ephemeral-storage"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 Json = dict[str, Any]
 RESTRICTED: Json = {  # the security context of a container
     "allowPrivilegeEscalation": False,
@@ -25,6 +27,34 @@ def resources(pod: StagePod, scratch: int) -> Json:
     if scratch:
         requests.setdefault(STORAGE, str(scratch))  # a node that hasn't it isn't chosen
     return {"limits": limits, "requests": requests}
+
+
+def placement(pod: StagePod, template: PodTemplate) -> Json:
+    """Where a Pod may run, before whom, and as whom."""
+    return given(
+        nodeSelector=pod.node_selector,
+        tolerations=[written(toleration) for toleration in pod.tolerations],
+        priorityClassName=pod.priority_class_name,
+        affinity=template.affinity,
+        topologySpreadConstraints=list(template.topology_spread_constraints),
+        serviceAccountName=template.service_account_name,
+    )
+
+
+def environment(ours: Mapping[str, str | Json], pod: StagePod) -> list[Json]:
+    """Variables of ours, by value or by where it comes from, then what a person wants, who has the last word."""
+    named = {variable.name for variable in pod.env}
+    plain = [
+        {"name": name, "value" if isinstance(value, str) else "valueFrom": value}
+        for name, value in ours.items()
+        if name not in named
+    ]
+    return [*plain, *(written(variable) for variable in pod.env)]
+
+
+def queue(cluster: Cluster) -> dict[str, str]:
+    """The label by which Kueue takes something into a queue, where it is to be in one."""
+    return {QUEUE_LABEL: cluster.queue_name} if cluster.queue_name else {}
 
 
 def keys(store: StoreAccess) -> Json:

@@ -13,6 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration
+from darwinmerge.pipeline.plan import Walk
 from darwinmerge.pipeline.tasks import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import tell, view
@@ -20,16 +21,18 @@ from darwinmerge_operator.api import Api, Busy, Conflict, Exists, Gone, Object, 
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Halt, Policy, Seen, decide, expired
 from darwinmerge_operator.figures import figures_of, told_of
+from darwinmerge_operator.known import What
 from darwinmerge_operator.ledger import Ledger, from_data, ledger_name, to_data
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.remembered import Remembered
-from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge, from_api
-from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
+from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge, Spec, from_api
+from darwinmerge_operator.seen import SeenJob, seconds, seen_jobs, words_of
 from darwinmerge_operator.serving import of_run
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.workqueue import Postponed
 
 RESYNC_SECONDS = 60.0  # after which an unfinished run is looked at, whatever was or wasn't heard of it
+UNSERVED_SECONDS = 600.0  # after which servers that were refused for long are applied again
 REFUSED_AGAIN_SECONDS = 15.0
 
 Key = tuple[str, str]  # namespace and name
@@ -87,7 +90,7 @@ class Reconciler:
     def _reconcile(self, found: Object) -> float | None:
         now, before = self._clock(), view.read(found.get("status"))
         try:
-            resource = from_api({**found, "spec": pruned(found["spec"])})
+            resource = from_api({**found, "spec": pruned(found["spec"], Spec)})
         except BadConfiguration as error:
             status = view.refused(found["metadata"]["generation"], str(error), before, now)
             self._tell(found, before, status, ())
@@ -100,7 +103,8 @@ class Reconciler:
         try:
             ledger, version = run.ledger(before, self._image, now)
         except Refused as error:
-            decision = Decision(ledger=Ledger(), halts=(Halt(reason="LedgerRefused", message=str(error)),))
+            halt = Halt(reason="LedgerRefused", message=str(error))
+            decision = Decision(ledger=_as_told(before, self._image, now), halts=(halt,))
             status = view.status_of(run.seen(decision.ledger, now), decision, before)
             self._tell(found, before, status, ())
             self._restate(run.key, status)
@@ -115,25 +119,30 @@ class Reconciler:
         refused = (run.write(decision.ledger, version) if writes else None) or run.apply(decision)
         if refused:
             decision = decision.model_copy(update={"halts": (*decision.halts, refused)})
-        status = view.status_of(seen, decision, before)
+        served = run.serve(decision.walk_of(seen.experiment)) if decision.outcome else None
+        status = view.status_of(seen, decision, before, served)
         self._count(run.key, found, seen, decision, status)
-        events = tell.events_of(before, status, seen, decision) + run.serve(decision)
-        self._tell(found, before, status, events)
-        again = [RESYNC_SECONDS] if not decision.outcome else []
+        self._tell(found, before, status, tell.events_of(before, status, seen, decision))
+        again = _serving_due(status, now) if decision.outcome else [RESYNC_SECONDS]
         again += [REFUSED_AGAIN_SECONDS] if refused else []
         again += [decision.again_in] if decision.again_in is not None else []
         return min(again, default=None)
 
     def _settle(self, run: "_Run", status: Status, now: float) -> float | None:
-        """Remove old Jobs of a run that has ended, and do nothing else: nothing sets it going again."""
+        """Remove old Jobs of a run that has ended, and serve its child: nothing sets it going again."""
+        unserved = run.resource.spec.cluster.serve is not None and not view.holds(status, "Served")
         known = self._metrics.board.get(run.key)
-        ledger = None if known else run.stored()  # after a start, once
+        ledger = run.stored() if unserved or not known else None  # after a start, once
         seen = run.seen(ledger or Ledger(), now)
         waits: list[float] = []
         old = expired(seen.jobs, run.resource.spec.cluster.ttl_seconds_after_finished, now, waits)
         run.delete([job.name for job in old])
         decision = Decision(ledger=seen.ledger, remove=tuple(job.name for job in old))
         told = known.told if known else told_of(seen.ledger, decision.walk_of(seen.experiment))
+        if unserved and (served := run.serve(decision.walk_of(seen.experiment))):
+            before, status = status, view.with_served(status, served, now)
+            self._tell(run.found, before, status, tell.served(before, status))
+            waits += _serving_due(status, now)
         self._metrics.board.put(run.key, figures_of(run.found, seen, decision, status, told))
         return min(waits, default=None)
 
@@ -196,13 +205,9 @@ class _Run:
         ledger = from_data(found.get("binaryData")) if found else None
         if ledger is None and before and before.image:
             log.warning("the ledger is lost; the store is asked for what is done", extra=self.about)
-            handled, active = before.last_handled_retry_at, before.active_seconds
-            ledger = Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
         if found and not self.from_memory:
             self.remembered.keep_ledger(self.key, found)
-        ledger = ledger or Ledger()
-        ledger = ledger.model_copy(update={"image": ledger.image or image})
-        return ledger, found["metadata"]["resourceVersion"] if found else None
+        return ledger or _as_told(before, image, now), found["metadata"]["resourceVersion"] if found else None
 
     def differs(self, ledger: Ledger, before: Ledger, version: str | None) -> bool:
         """Whether a ledger is worth writing: whether there is none, or more has changed than time."""
@@ -279,19 +284,20 @@ class _Run:
                 log.info("create Job %s", name, extra=self.about)
         return None
 
-    def serve(self, decision: Decision) -> tuple[tell.Event, ...]:
-        """Serve the child of a run that is complete, if that is wanted; what is to be told of it."""
-        if not decision.outcome:
-            return ()
-        manifests = of_run(self.resource, self.owner, decision.walk_of(self.resource.experiment()))
-        mark = str(self.found["metadata"]["generation"])
+    def serve(self, walked: Walk) -> What | None:
+        """Serve the child of a run that has ended: whether that is done; None where there is nothing to serve."""
+        manifests = of_run(self.resource, self.owner, walked)
         try:
             for manifest in manifests:
+                stands = self.api.stands(self.namespace, manifest)
+                if stands and not self._owns(stands):
+                    place = f"{manifest['kind']} {manifest['metadata']['name']}"
+                    return "False", "Refused", f"{place} isn't this run's; remove it, or give the run another name"
                 self.api.apply(self.namespace, manifest)
         except (Refused, Gone) as error:
-            return (tell.Event(reason="ServingRefused", message=str(error), mark=mark),)
+            return "False", "Refused", str(error)
         names = " and ".join(f"{manifest['kind']} {manifest['metadata']['name']}" for manifest in manifests)
-        return (tell.Event(reason="Served", message=f"by {names}", mark=mark),) if names else ()
+        return ("True", "Applied", f"by {names}") if names else None
 
     def has_ended(self, before: Status | None) -> bool:
         """Whether it has ended, and nobody has changed it since."""
@@ -310,6 +316,23 @@ class _Run:
 
     def _owns(self, found: Mapping[str, Any]) -> bool:
         return any(owner["uid"] == self.owner.uid for owner in found["metadata"].get("ownerReferences", []))
+
+
+def _as_told(before: Status | None, image: str, now: float) -> Ledger:
+    """What a status says of a ledger that isn't there, or can't be had; without a status, that of a run that begins."""
+    if before is None or not before.image:
+        return Ledger(image=image)
+    handled, active = before.last_handled_retry_at, before.active_seconds
+    return Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
+
+
+def _serving_due(status: Status, now: float) -> list[float]:
+    """Seconds after which servers that are refused are applied again: the longer they have been, the more."""
+    found = view.condition(status, "Served")
+    if not found or found.status == "True":
+        return []
+    waited = now - (seconds(found.last_transition_time) or now)
+    return [min(max(RESYNC_SECONDS, waited), UNSERVED_SECONDS)]
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

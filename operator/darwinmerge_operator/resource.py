@@ -23,10 +23,11 @@ from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.methods import METHODS, Parameters
 from darwinmerge.uri import MODEL, REVISION
 from darwinmerge_operator.cluster_spec import Cluster
-from darwinmerge_operator.rules import Rule, immutable, literal, or_default
+from darwinmerge_operator.rules import Rule, Section, immutable, literal, or_default
 
 GROUP, VERSION, KIND, PLURAL = "darwinmerge.io", "v1alpha1", "DarwinMerge", "darwinmerges"
 RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
+MAX_CHILDREN = 3000  # of one run; see `ledger`
 NAME_LETTERS = 36  # a Job's name holds it and says besides what the Job is for
 
 _PATH = r"(/[^/\x00-\x1f]+)*/?"
@@ -120,6 +121,20 @@ class Evaluation(manifest.Evaluation):
     tasks are known besides."""
 
 
+class Evolution(manifest.Evolution, Section):
+    """Phase 2: real children, merged and benchmarked."""
+
+    rules: ClassVar = (
+        Rule(
+            f"{or_default(manifest.Evolution, 'steps')} * {or_default(manifest.Evolution, 'candidates')} "
+            f"<= {MAX_CHILDREN}",
+            f"a cluster takes at most {MAX_CHILDREN} children (steps x candidates), since what is remembered of a run "
+            "must fit into a ConfigMap; lower one of them, or run it on one machine",
+            lambda evolution: evolution.steps * evolution.candidates <= MAX_CHILDREN,
+        ),
+    )
+
+
 class Output(manifest.Output):
     """The child."""
 
@@ -179,6 +194,8 @@ class Spec(manifest.Spec):
     """The two models to merge."""
     evaluation: Evaluation
     """The benchmark and its rows."""
+    evolution: Evolution = Evolution()
+    """Phase 2, real children."""
     output: Output = Output()
     """The child."""
     store: StorePlace

@@ -10,8 +10,9 @@ from typing import Any
 
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import TaskId
+from darwinmerge_operator.cluster_spec import is_gpu
 from darwinmerge_operator.ending import Ending, ending, worker_state
-from darwinmerge_operator.job import LABEL
+from darwinmerge_operator.job import CONTAINER, LABEL
 
 STUCK_SECONDS = 60.0  # beyond a Pod's grace period, after which its node is taken for lost
 _FATAL_WAITS = {  # why a container waits, where waiting longer mends nothing
@@ -34,6 +35,7 @@ class SeenPod(Frozen):
     running_since: float | None = None  # seconds since 1970
     finished_at: float | None = None
     waits: str = ""  # why it doesn't run, in the API's words
+    unscheduled: bool = False  # it waits for a node, which its cluster may be about to make
     gpus: int = 0  # that it holds while it runs
     leaving: bool = False  # deleted, not gone yet
     preempted: bool = False  # of a Job whose quota was taken back since: nobody's fault, however often
@@ -80,6 +82,11 @@ class SeenJob(Frozen):
     def runs(self) -> bool:
         """A Pod of it runs."""
         return any(pod.running_since and not pod.ending for pod in self.pods)
+
+    @property
+    def unscheduled(self) -> bool:
+        """Its newest Pod waits for a node."""
+        return bool(self.pods) and self.pods[-1].unscheduled
 
     @property
     def hangs(self) -> bool:
@@ -152,7 +159,8 @@ def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mappin
 
 
 def _tasks(job: Mapping[str, Any]) -> tuple[TaskId, ...]:
-    variables = {v["name"]: v.get("value", "") for v in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    containers = {one["name"]: one for one in job["spec"]["template"]["spec"]["containers"]}
+    variables = {v["name"]: v.get("value", "") for v in containers[CONTAINER]["env"]}
     orders = json.loads(variables["DARWIN_ORDERS"].replace("$$", "$"))
     return tuple(order["id"] for order in orders["orders"])
 
@@ -175,6 +183,7 @@ def _pod(pod: Mapping[str, Any], preempted: bool, warnings: Mapping[str, str], n
         running_since=seconds(running),
         finished_at=seconds(ended.get("finishedAt")),
         waits="" if running else _waits(status, state.get("waiting") or {}) or warnings.get(metadata["name"], ""),
+        unscheduled=bool(_scheduling(status)),
         gpus=_gpus(pod),
         leaving=deleted is not None,
         preempted=preempted,
@@ -183,15 +192,20 @@ def _pod(pod: Mapping[str, Any], preempted: bool, warnings: Mapping[str, str], n
 
 
 def _gpus(pod: Mapping[str, Any]) -> int:
-    """Whole GPUs, or slices of them, that a Pod asks for, whoever makes them."""
+    """Whole GPUs, or slices of them, that a Pod asks for."""
     limits = [one.get("resources", {}).get("limits") or {} for one in pod.get("spec", {}).get("containers") or ()]
-    asked = [(name, str(count)) for one in limits for name, count in one.items() if "gpu" in name or "/mig-" in name]
+    asked = [(name, str(count)) for one in limits for name, count in one.items() if is_gpu(name)]
     return sum(int(count) for _, count in asked if count.isdigit())
 
 
 def _waits(status: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
     if waiting.get("reason") in _FATAL_WAITS:
         return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    return _scheduling(status)
+
+
+def _scheduling(status: Mapping[str, Any]) -> str:
+    """Why a Pod has no node, in the scheduler's words; empty: it has one, or wasn't looked at yet."""
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}".rstrip(": ")

@@ -1,16 +1,27 @@
 """The server of a child: a Deployment of vLLM and its Service, as manifests; pure.
 
-They are applied on the server's side when a run is complete, and whenever its manifest changes after that, so that a
-newer child takes the place of an older one. Both are the run's, and go with it. Pods satisfy Pod Security's
-`restricted`, and write nowhere but to their scratch volume; weights come straight from S3.
+They are applied on the server's side when a run is complete, until the API server takes them, and whenever its manifest
+changes after that, so that a newer child takes the place of an older one. Both are the run's, and go with it. Pods
+satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume; weights come straight from S3.
 """
 
 from darwinmerge.pipeline.plan import Walk
 from darwinmerge.report.state import child_place
 from darwinmerge.store import layout
-from darwinmerge_operator.cluster_spec import Cluster, Serve
+from darwinmerge_operator.cluster_spec import Cluster, Serve, StagePod
 from darwinmerge_operator.job import LABEL, Owner
-from darwinmerge_operator.pod import RESTRICTED, Json, addresses, given, keys, resources, security, written
+from darwinmerge_operator.pod import (
+    RESTRICTED,
+    Json,
+    addresses,
+    environment,
+    keys,
+    placement,
+    queue,
+    resources,
+    security,
+    written,
+)
 from darwinmerge_operator.pod_template import SCRATCH, SCRATCH_VOLUME, SHARED_MEMORY, Resources
 from darwinmerge_operator.resource import DarwinMerge
 
@@ -51,7 +62,7 @@ def serving(serve: Serve, cluster: Cluster, owner: Owner, recipe: str, uri: str)
     deployment: Json = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata,
+        "metadata": {**metadata, "labels": {**labels, **queue(cluster)}},
         "spec": {
             "replicas": serve.replicas,
             "selector": {"matchLabels": labels},
@@ -78,7 +89,7 @@ def _pod(serve: Serve, cluster: Cluster, name: str, uri: str) -> Json:
         "image": serve.image,
         "command": ["vllm", "serve"],
         "args": [uri, "--load-format=runai_streamer", f"--served-model-name={name}", f"--port={PORT}", *serve.args],
-        "env": _environment(serve, cluster),
+        "env": _environment(serve, cluster, pod),
         "ports": [{"name": "http", "containerPort": PORT}],
         "resources": resources(pod, SCRATCH_BYTES),
         "startupProbe": {**_healthy(), "failureThreshold": START_SECONDS // PROBE_SECONDS},
@@ -101,27 +112,24 @@ def _pod(serve: Serve, cluster: Cluster, name: str, uri: str) -> Json:
             {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": template.shared_memory}},
             {"name": SCRATCH_VOLUME, "emptyDir": {"sizeLimit": str(SCRATCH_BYTES)}},
         ],
-        **given(
-            nodeSelector=pod.node_selector,
-            tolerations=[written(toleration) for toleration in pod.tolerations],
-            serviceAccountName=template.service_account_name,
-        ),
+        **placement(pod, template),
     }
 
 
-def _environment(serve: Serve, cluster: Cluster) -> list[Json]:
-    """The place of S3, a home that can be written to, and the clients' key."""
+def _environment(serve: Serve, cluster: Cluster, pod: StagePod) -> list[Json]:
+    """The place of S3, a home that can be written to, the clients' key, and what a person wants."""
     endpoint = cluster.store.endpoint
     elsewhere = {"RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING": "0", "AWS_EC2_METADATA_DISABLED": "true"}
-    plain = {
+    ours: dict[str, str | Json] = {
         "HOME": SCRATCH,
         "USER": "vllm",  # torch asks for it, and the image knows no user of this id
         "HF_HUB_OFFLINE": "1",
         **({**elsewhere, "AWS_ENDPOINT_URL": endpoint} if endpoint else {}),
         **addresses(cluster.store),
     }
-    key = [{"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": written(serve.api_key)}}] if serve.api_key else []
-    return [*({"name": name, "value": value} for name, value in plain.items()), *key]
+    if serve.api_key:
+        ours["VLLM_API_KEY"] = {"secretKeyRef": written(serve.api_key)}
+    return environment(ours, pod)
 
 
 def _healthy() -> Json:

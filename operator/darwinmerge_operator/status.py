@@ -36,6 +36,10 @@ FailedReason = Literal[
     "EvaluatorError",  # the benchmark's code failed on one of them, twice
     "TooManyRejected",  # more candidates were rejected than evolution.maxFailedCandidates
 ]
+ServedReason = Literal[
+    "Applied",  # the API server has Deployment and Service as spec.cluster.serve has them
+    "Refused",  # false: it doesn't take them, in its own words; they are applied again by themselves
+]
 ReadyReason = Literal[
     "Started",  # accepted, and its first Job exists
     "Starting",  # false: accepted
@@ -53,7 +57,7 @@ StalledReason = Literal[  # a person must act, or time will tell; what is done i
     "OutOfDisk",  # of scratch space
     "OutOfMemory",  # more than the memory limit
     "PendingDeadlineExceeded",  # spec.cluster.pendingDeadlineSeconds
-    "PodPending",  # no node, no image, no Secret; in the API's own words
+    "PodPending",  # no image, no Secret, no node for ten minutes; in the API's own words
     "PodRefused",  # quota, Pod security, service account; in the API's own words
     "StoreUnreachable",  # S3 didn't answer
     "TooManyDisruptions",  # the cluster keeps on taking Pods away
@@ -62,7 +66,7 @@ StalledReason = Literal[  # a person must act, or time will tell; what is done i
 ]
 
 ConditionType = Literal[
-    "Accepted", "MRIInformative", "Suspended", "Complete", "Failed", "Ready", "Reconciling", "Stalled"
+    "Accepted", "MRIInformative", "Suspended", "Complete", "Failed", "Served", "Ready", "Reconciling", "Stalled"
 ]
 REASONS: Mapping[ConditionType, tuple[str, ...]] = {
     "Accepted": get_args(AcceptedReason),
@@ -70,6 +74,7 @@ REASONS: Mapping[ConditionType, tuple[str, ...]] = {
     "Suspended": get_args(SuspendedReason),
     "Complete": get_args(Label),  # whatever the verdict
     "Failed": get_args(FailedReason),  # final
+    "Served": get_args(ServedReason),
     "Ready": get_args(ReadyReason),
     "Reconciling": get_args(ReconcilingReason),
     "Stalled": get_args(StalledReason),
@@ -235,8 +240,9 @@ class Status(Frozen):
     """The resource's generation that this is about; -1: no operator has looked at it yet."""
     phase: Words = ""
     """The state in a word or two, for people; programs read the conditions."""
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=8), KeyedBy("type")] = ()
-    """Accepted, MRIInformative, Suspended, Complete, Failed, Ready; Reconciling and Stalled only where true."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=9), KeyedBy("type")] = ()
+    """Accepted, MRIInformative, Suspended, Complete, Failed, Ready; Served where a child is to be served; Reconciling
+    and Stalled only where true."""
     progress: Progress | None = None
     """How far the run is."""
     shown: Shown | None = None

@@ -86,12 +86,27 @@ def _told(before: Status | None, now: Status, seen: Seen, decision: Decision) ->
     yield from _rejected(before, now)
     yield from _generation(before, now, seen, decision)
     stalled, known = condition(now, "Stalled"), condition(before, "Stalled")
-    if stalled and not (known and (known.reason, known.message) == (stalled.reason, stalled.message)):
+    if stalled and not (known and known.reason == stalled.reason):  # its words may count what comes and goes
         yield "Stalled", f"{stalled.reason}: {stalled.message}"
     if (complete := condition(now, "Complete")) and not condition(before, "Complete"):
         yield "Completed", f"{complete.reason}: {complete.message}"
     if (failed := condition(now, "Failed")) and not condition(before, "Failed"):
         yield "Failed", f"{failed.reason}: {failed.message}"
+    yield from _served(before, now)
+
+
+def served(before: Status, now: Status) -> tuple[Event, ...]:
+    """What is to be told of a run that had ended before."""
+    mark = str(now.observed_generation)
+    return tuple(Event(reason=reason, message=message, mark=mark) for reason, message in _served(before, now))
+
+
+def _served(before: Status | None, now: Status) -> Iterator[tuple[Reason, str]]:
+    """Each time that its manifest has changed, and where something else came of it."""
+    new, old = condition(now, "Served"), condition(before, "Served")
+    if not new or (old and (old.reason, old.observed_generation) == (new.reason, new.observed_generation)):
+        return
+    yield "Served" if new.status == "True" else "ServingRefused", new.message
 
 
 def _held(before: Status | None, now: Status) -> Iterator[tuple[Reason, str]]:

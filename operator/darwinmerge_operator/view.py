@@ -11,12 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Seen
-from darwinmerge_operator.known import TOLD, Said, known
+from darwinmerge_operator.known import TOLD, Said, What, known
 from darwinmerge_operator.seen import SeenJob
 from darwinmerge_operator.status import REASONS, Condition, ConditionType, Progress, Shown, Status
 
 ETA_SECONDS = 300  # it isn't known more exactly, and would change at every look
+STARTED = "its first Job was created"
 RETRY_LETTERS = 256  # of a person's own annotation; the schema takes no more
 PHASES = {  # by what is being done, as `darwinmerge.pipeline.progress` calls it; all else is evolution
     "resolving parents and rows": "Resolving",
@@ -31,11 +33,17 @@ PHASES = {  # by what is being done, as `darwinmerge.pipeline.progress` calls it
 
 
 def read(found: Mapping[str, Any] | None) -> Status | None:
-    """The status that stands in a resource; None where there is none that this version can read."""
+    """The status that stands in a resource, without what only a newer operator knows; None where there is none."""
+    told = pruned(found or {}, Status)
     try:
-        return Status.model_validate(found)
-    except ValidationError:
-        return None
+        return Status.model_validate(told) if told else None
+    except ValidationError as error:
+        places = (problem["loc"] for problem in error.errors())
+        strange = {place[: 2 if place[0] == "conditions" else 1] for place in places}
+    kept = {name: part for name, part in told.items() if (name,) not in strange}
+    if "conditions" in kept:
+        kept["conditions"] = [one for n, one in enumerate(kept["conditions"]) if ("conditions", n) not in strange]
+    return Status.model_validate(kept) if kept else None
 
 
 def condition(status: Status | None, kind: ConditionType) -> Condition | None:
@@ -49,13 +57,14 @@ def holds(status: Status | None, kind: ConditionType) -> bool:
     return found is not None and found.status == "True"
 
 
-def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
+def status_of(seen: Seen, decision: Decision, before: Status | None, served: What | None = None) -> Status:
     """The status of a run.
 
     Args:
         seen: the run as it was found.
         decision: what is done about it.
         before: the status that stands there.
+        served: of a run that has ended, whether the child is served, if it is to be.
     """
     ledger = decision.ledger
     finished = bool(decision.outcome) or holds(before, "Complete") or holds(before, "Failed")
@@ -64,13 +73,16 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
         found, progress = before, before.progress
         said = {kind: what for kind, what in _said(before).items() if kind in TOLD}
     said |= _of_jobs(seen, decision, before)
+    if stands := served or (None if decision.outcome else _said(before or Status()).get("Served")):
+        said["Served"] = stands  # until another child takes its place
     shown = found.shown or Shown()
-    still = any(kind in said and said[kind][0] == "True" for kind in ("Complete", "Failed", "Stalled", "Suspended"))
+    held = any(kind in said and said[kind][0] == "True" for kind in ("Complete", "Failed", "Stalled", "Suspended"))
+    still = held or bool(decision.pending)
     seconds = ledger.active_seconds
     return found.model_copy(
         update={
             "observed_generation": seen.generation,
-            "phase": _phase(said, progress.stage),
+            "phase": _phase(said, progress.stage, bool(decision.pending)),
             "conditions": _conditions(said, seen.generation, before, seen.now),
             "shown": shown.model_copy(update={"eta": "" if still else _eta(progress, seconds, seen.now)}),
             "image": seen.policy.image or ledger.image,
@@ -83,7 +95,7 @@ def status_of(seen: Seen, decision: Decision, before: Status | None) -> Status:
 def refused(generation: int, message: str, before: Status | None, now: float) -> Status:
     """The status of a resource that the API server took, and this version of the operator can't; the rest stays."""
     stands = before or Status()
-    said: Said = {kind: what for kind, what in _said(stands).items() if kind in (*TOLD, "Suspended")}
+    said: Said = {kind: what for kind, what in _said(stands).items() if kind in (*TOLD, "Suspended", "Served")}
     said |= {
         "Accepted": ("False", "Invalid", message),
         "Ready": ("False", "Invalid", "it isn't accepted"),
@@ -97,6 +109,12 @@ def refused(generation: int, message: str, before: Status | None, now: float) ->
             "shown": (stands.shown or Shown()).model_copy(update={"eta": ""}),
         }
     )
+
+
+def with_served(before: Status, served: What, now: float) -> Status:
+    """The status of a run that had ended before its child was served."""
+    said: Said = {**_said(before), "Served": served}
+    return before.model_copy(update={"conditions": _conditions(said, before.observed_generation, before, now)})
 
 
 def in_queue(jobs: Sequence[SeenJob]) -> SeenJob | None:
@@ -133,7 +151,7 @@ def _of_jobs(seen: Seen, decision: Decision, before: Status | None) -> Said:
     if halts:
         said["Stalled"] = ("True", halts[0].reason, halts[0].message)
     if seen.jobs or ledger.results or ledger.tries or holds(before, "Ready"):
-        said["Ready"] = ("True", "Started", "its first Job was created")
+        said["Ready"] = ("True", "Started", _started(decision, before))
     else:
         said["Ready"] = ("False", "Starting", "no Job of it has been created yet")
         if not halts and not held:
@@ -159,18 +177,28 @@ def _held(seen: Seen, decision: Decision, before: Status | None) -> tuple[str, s
     return "Queued", job.queue or "its Jobs wait for quota in spec.cluster.queueName"
 
 
+def _started(decision: Decision, before: Status | None) -> str:
+    """That it works, or waits for a node: the scheduler's words of the moment that began, since its counts move on."""
+    message = "; ".join(filter(None, (STARTED, decision.pending)))
+    told = condition(before, "Ready")
+    same = told is not None and told.message.partition(": ")[0] == message.partition(": ")[0]
+    return told.message if told and same else message
+
+
 def _moved(jobs: Sequence[SeenJob]) -> float:
     """When a Job last came, or a Pod went."""
     return max(time for job in jobs for time in (job.created, *(pod.finished_at or 0.0 for pod in job.pods)))
 
 
-def _phase(said: Said, stage: str) -> str:
+def _phase(said: Said, stage: str, pending: bool = False) -> str:
     for kind in ("Complete", "Failed", "Stalled"):
         if kind in said:
             return kind
     held, reason, _ = said.get("Suspended", ("False", "", ""))
     if held == "True":
         return reason
+    if pending:
+        return "Pending"
     return PHASES.get(stage, "Evolving") if said["Ready"][0] == "True" else "Starting"
 
 

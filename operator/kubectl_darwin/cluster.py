@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration, DarwinError, ExitCode
 from darwinmerge_operator.api import Api, Exists, Gone, Object, Refused, named
+from darwinmerge_operator.job import CONTAINER
 from darwinmerge_operator.resource import GROUP, PLURAL, VERSION
 
 MANAGER = "kubectl-darwin"  # who has changed a field, as managedFields tell it
@@ -128,13 +129,14 @@ class Cluster(Api):
         return sorted(found, key=lambda event: event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
 
     def log(self, namespace: str, pod: str, follow: bool = False, tail: int | None = None) -> Iterator[str]:
-        """Lines of a Pod's log; with `follow`, as they come, until it ends.
+        """Lines of a worker's log, by its Pod; with `follow`, as they come, until it ends.
 
         Raises:
             Gone: there is no such Pod.
             BadConfiguration: its container hasn't started, or you may not read logs.
         """
-        query = [("follow", "true")] if follow else []
+        query = [("container", CONTAINER)]  # a mesh may have added others
+        query += [("follow", "true")] if follow else []
         query += [] if tail is None else [("tailLines", str(tail))]
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         accept = {"Accept": "*/*"}

@@ -18,7 +18,7 @@ from darwinmerge.report.state import State, state_of
 from darwinmerge_operator.api import Object
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.ledger import Ledger, from_data, ledger_name
-from darwinmerge_operator.resource import DarwinMerge, from_api
+from darwinmerge_operator.resource import DarwinMerge, Spec, from_api
 from darwinmerge_operator.seen import SeenJob, seconds, seen_jobs
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.view import read
@@ -84,7 +84,7 @@ def resource_of(run: Mapping[str, Any]) -> DarwinMerge:
     Raises:
         BadConfiguration: it can't.
     """
-    return from_api({**run, "spec": pruned(run["spec"])})
+    return from_api({**run, "spec": pruned(run["spec"], Spec)})
 
 
 def ledger_of(cluster: Cluster, run: Mapping[str, Any]) -> Ledger | None:

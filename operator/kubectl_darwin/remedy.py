@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from darwinmerge_operator.status import Condition
 
 RETRY = "kubectl darwin retry"
+ANOTHER = "in another DarwinMerge, with another store"  # an experiment doesn't change
 REMEDIES: Mapping[str, str] = {
     "BadConfiguration": "change the manifest as the message says, and apply it",
     "BadInput": "mend the data, or the manifest that names it; then " + RETRY,
@@ -20,12 +21,12 @@ REMEDIES: Mapping[str, str] = {
     "PodRefused": "quota, Pod Security or the ServiceAccount, as the message says; it goes on by itself",
     "StoreUnreachable": f"S3, and spec.cluster.store; then {RETRY}",
     "TooManyDisruptions": f"a priority class, so that the cluster takes fewer Pods away; then {RETRY}",
-    "TooManyInterruptions": f"find who stops the workers; then {RETRY}",
+    "TooManyInterruptions": f"find who stops the workers, as the message says; then {RETRY}",
     "VersionSkew": "operator and workers of one version: spec.cluster.image, or helm upgrade",
-    "NoCandidate": "other parents or another range of genes: kubectl darwin history has each candidate's reason",
-    "NonFiniteScores": "a parent answers with NaN: check its weights and evaluation.dtype",
-    "EvaluatorError": "mend the task's own code, and begin anew with another store",
-    "TooManyRejected": "raise evolution.maxFailedCandidates, once kubectl darwin history says why they were rejected",
+    "NoCandidate": f"kubectl darwin history has each candidate's reason; other parents or spec.search.bounds {ANOTHER}",
+    "NonFiniteScores": f"a parent answers with NaN: check its weights, or spec.evaluation.dtype {ANOTHER}",
+    "EvaluatorError": f"mend the task's own code, and begin anew {ANOTHER}",
+    "TooManyRejected": f"kubectl darwin history says why; a greater spec.evolution.maxFailedCandidates {ANOTHER}",
     "Suspended": "kubectl darwin resume goes on",
     "Queued": "quota in Kueue's queue: kubectl get workloads; it goes on by itself",
 }
@@ -37,4 +38,6 @@ def matters(condition: Condition) -> bool:
         return condition.status == "False"
     if condition.type == "MRIInformative":
         return condition.status == "False"
+    if condition.type == "Served":
+        return True
     return condition.status == "True" and condition.type != "Reconciling"

@@ -17,7 +17,14 @@ from kubectl_darwin.chart import spark
 from kubectl_darwin.found import Found, age
 from kubectl_darwin.remedy import REMEDIES, matters
 
-COLOURS = {"Complete": "green", "Failed": "red", "Stalled": "red", "Suspended": "yellow", "Queued": "yellow"}
+COLOURS = {
+    "Complete": "green",
+    "Failed": "red",
+    "Stalled": "red",
+    "Suspended": "yellow",
+    "Queued": "yellow",
+    "Pending": "yellow",
+}
 BAR = 40
 RECENT = 6  # candidates and events
 

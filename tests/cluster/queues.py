@@ -13,7 +13,7 @@ import pytest
 import yaml
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
-from darwinmerge_operator.job import QUEUE_LABEL
+from darwinmerge_operator.pod import QUEUE_LABEL
 from tests.cluster.conftest import Kubernetes
 from tests.cluster.operated import ROOT, Json, Run
 

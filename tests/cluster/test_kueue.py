@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kubernetes.dynamic.exceptions import NotFoundError
 
-from darwinmerge_operator.job import QUEUE_LABEL
+from darwinmerge_operator.pod import QUEUE_LABEL
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.faults import Scene
 from tests.cluster.operated import Json, Operator, Run

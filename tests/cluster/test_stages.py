@@ -65,7 +65,8 @@ def shown(
             ("spec", "cluster", "template", "volumes", 0, "configMap", "name"): "broken",
         },
     )
-    stalled = like("stalled", {"spec.cluster.template.nodeSelector": {"gpu": "h900"}})
+    no_node = {"spec.cluster.template.nodeSelector": {"gpu": "h900"}, "spec.cluster.pendingDeadlineSeconds": 40}
+    stalled = like("stalled", no_node)
     queued = like("queued", {"spec.cluster.queueName": "nobody-looks-at-it"})
     runs = (tiny, failed, stalled, queued)
     kubernetes.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}, tiny.namespace)
@@ -116,7 +117,7 @@ def test_every_stage_was_seen(shown: list[Json]) -> None:
         "Publishing",
         "Complete",
     }
-    assert stages >= {"Suspended", "Queued", "Stalled", "Failed"}
+    assert stages >= {"Suspended", "Queued", "Pending", "Stalled", "Failed"}
 
 
 def test_argo_cd_says_of_every_state_what_the_phase_says(shown: list[Json]) -> None:

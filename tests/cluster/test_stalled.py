@@ -23,6 +23,8 @@ GPU = "nvidia.com/gpu"
 TEMPLATE = ("spec", "cluster", "template")
 # What is wrong with the manifest; the reason; the API's words.
 NO_TERMS: Json = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+# a cluster that scales may make such a node: nobody is told but where a person has set how long that may take
+NO_NODE = {(*TEMPLATE, "nodeSelector"): {"gpu": "h900"}, ("spec", "cluster", "pendingDeadlineSeconds"): 5}
 WAYS: dict[str, tuple[dict[Any, Any], str, str]] = {
     "no such Secret": (
         {("spec", "cluster", "store", "credentialsSecret", "name"): "nowhere"},
@@ -30,7 +32,7 @@ WAYS: dict[str, tuple[dict[Any, Any], str, str]] = {
         'secret "nowhere" not found',
     ),
     "no such image": ({("spec", "cluster", "image"): "localhost/nowhere:1"}, "PodPending", "localhost/nowhere:1"),
-    "no such node": ({(*TEMPLATE, "nodeSelector"): {"gpu": "h900"}}, "PodPending", "node affinity/selector"),
+    "no such node": (NO_NODE, "PendingDeadlineExceeded", "node affinity/selector"),
     "no such account": (
         {(*TEMPLATE, "serviceAccountName"): "nobody"},
         "PodRefused",
@@ -106,10 +108,18 @@ def test_a_namespace_that_takes_no_such_pod_says_so(
     assert "violates PodSecurity" in stalled["message"]
 
 
-def test_a_mended_spec_goes_on_without_more_ado(begin: Callable[..., Run]) -> None:
+def test_a_node_that_may_come_is_waited_for(begin: Callable[..., Run]) -> None:
     run = begin({(*TEMPLATE, "nodeSelector"): {"gpu": "h900"}})
+    until(lambda: run.status().get("phase") == "Pending", TOLD_SECONDS)
+    ready = run.condition("Ready")
+    assert "waits for a node" in ready["message"] and "node affinity/selector" in ready["message"]
+    assert not run.condition("Stalled")
+
+
+def test_a_mended_spec_goes_on_without_more_ado(begin: Callable[..., Run]) -> None:
+    run = begin(NO_NODE)
     run.wait("Stalled", TOLD_SECONDS)
-    run.patch({"cluster": {"template": {"nodeSelector": None}}})
+    run.patch({"cluster": {"template": {"nodeSelector": None}, "pendingDeadlineSeconds": None}})
     until(lambda: not run.condition("Stalled") and run.running())
     assert "Resumed" not in {event["reason"] for event in run.events()}
 

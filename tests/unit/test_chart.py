@@ -82,7 +82,7 @@ def test_it_writes_deployments_and_services_where_it_is_told_to_and_only_there()
         [rule["verbs"] for rule in rules for name in ("deployments", "services") if name in rule["resources"]]
         for rules in may
     ]
-    assert told == [[], [["create", "patch"]] * 2]
+    assert told == [[], [["get", "create", "patch"]] * 2]
 
 
 def test_the_operator_is_told_every_value() -> None:

@@ -105,7 +105,7 @@ def scraped_since(prometheus: Prometheus, metrics: Metrics) -> None:
 def observe(metrics: Metrics) -> None:
     """What a look leaves behind besides."""
     with metrics.look():
-        metrics.heard("jobs")
+        metrics.tried("/apis/batch/v1/jobs")
         metrics.asked("GET", "jobs", "200")
 
 

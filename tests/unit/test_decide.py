@@ -11,7 +11,16 @@ from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment, Limits
 from darwinmerge.pipeline.orders import Message, Order, encode
 from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, TaskId
-from darwinmerge_operator.decide import MAX_DISRUPTIONS, TURN_SECONDS, Decision, Policy, Seen, decide
+from darwinmerge_operator.decide import (
+    MAX_DISRUPTIONS,
+    NODE_SECONDS,
+    PENDING_SECONDS,
+    TURN_SECONDS,
+    Decision,
+    Policy,
+    Seen,
+    decide,
+)
 from darwinmerge_operator.ending import Ending
 from darwinmerge_operator.job import Start
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
@@ -292,6 +301,48 @@ def test_why_a_pod_does_not_start_is_told_in_the_apis_words_after_ten_seconds() 
     assert "exceeded quota: gpus" in halt.message
 
 
+def scaling(jobs: Run, words: str = "Unschedulable: 0/3 nodes are available") -> None:
+    """The newest Pod of each Job has no node."""
+    pod = SeenPod(name="p", uid="p", waits=words, unscheduled=True)
+    jobs.jobs = tuple(job.model_copy(update={"pods": (pod,)}) for job in jobs.jobs)
+
+
+def test_a_pod_without_a_node_is_waited_for_as_long_as_a_cluster_may_need_to_make_one() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    scaling(jobs)
+    began, told = jobs.now, []
+    while not (found := jobs.step()).halts:
+        told.append((jobs.now - began, bool(found.pending)))
+        assert found.again_in
+        jobs.now += found.again_in
+    assert told == [(0, False), (PENDING_SECONDS, True)]
+    assert jobs.now - began == NODE_SECONDS
+    (halt,) = found.halts
+    assert (halt.reason, halt.final, "0/3 nodes" in halt.message) == ("PodPending", False, True)
+
+
+@pytest.mark.parametrize("limit", [5.0, 3600.0])
+def test_a_deadline_of_ones_own_says_how_long_a_node_may_take(limit: float) -> None:
+    jobs = Run(experiment(), Policy(parallelism=3, pending_deadline=limit))
+    jobs.until(World(), "mri")
+    scaling(jobs)
+    jobs.now += limit - 1
+    assert jobs.step().halts == ()
+    jobs.now += 1
+    assert [halt.reason for halt in jobs.step().halts] == ["PendingDeadlineExceeded"]
+
+
+def test_what_waiting_does_not_mend_stalls_soon() -> None:
+    jobs = Run(experiment())
+    jobs.until(World(), "mri")
+    pod = SeenPod(name="p", uid="p", waits="ImagePullBackOff: nowhere:1")
+    jobs.jobs = tuple(job.model_copy(update={"pods": (pod,)}) for job in jobs.jobs)
+    jobs.now += PENDING_SECONDS
+    found = jobs.step()
+    assert ([halt.reason for halt in found.halts], found.pending) == (["PodPending"], "")
+
+
 def test_a_job_that_kueue_holds_is_not_stalled() -> None:
     jobs = Run(experiment())
     jobs.until(World(), "mri")
@@ -356,6 +407,25 @@ def test_disruptions_are_forgiven_up_to_a_cap_even_of_pods_that_are_long_gone() 
     assert [one for one in jobs.step().start if one.stage == "mri"] == []
     jobs.retry = "2026-01-01T00:00:00Z"
     assert [one.stage for one in jobs.step().start] == ["mri"]
+
+
+def test_a_gpu_that_its_node_does_not_offer_for_minutes_burns_no_attempt() -> None:
+    """After a reboot the kubelet takes Pods before the plugin has told it of its devices."""
+    jobs = Run(experiment())
+    start = jobs.until(World(), "mri").start[0]
+    began, words = jobs.now, "UnexpectedAdmissionError: no GPU is there"
+    refused = Ending(reason="NotAdmitted", exit=ExitCode.INTERRUPTED, text=words)
+    for _ in range(jobs.x.limits.interruptions):
+        jobs.end(job_of(start, 0), refused, failed=True)
+        found = jobs.step()
+        if found.again_in and not found.start:
+            jobs.now += found.again_in
+            found = jobs.step()
+        start = next((one for one in found.start if one.stage == "mri"), start)
+    assert jobs.now > began + 600
+    (halt,) = found.halts
+    assert (halt.reason, halt.final) == ("TooManyInterruptions", True)
+    assert words in halt.message
 
 
 def test_jobs_go_on_while_the_store_is_asked_after_the_ledger_was_lost() -> None:

@@ -437,6 +437,13 @@ def test_only_a_pods_own_fault_counts_against_it(status: dict[str, Any], code: i
     assert ended("Failed", 143, status=status).exit == code
 
 
+@pytest.mark.parametrize("reason", ["UnexpectedAdmissionError", "OutOfcpu", "NodeAffinity", "NodeShutdown"])
+def test_a_pod_that_its_kubelet_does_not_take_is_nobodys_fault(reason: str) -> None:
+    found = ended("Failed", status={"reason": reason, "message": "Pod was rejected: why"})
+    assert (found.reason, found.exit) == ("NotAdmitted", ExitCode.INTERRUPTED)
+    assert found.text == f"{reason}: Pod was rejected: why"
+
+
 def test_a_kill_that_nobody_owns_to_is_taken_for_lack_of_memory() -> None:
     assert ended("Failed", 137).exit == ExitCode.OUT_OF_MEMORY
     assert ended("Failed", 137, why="OOMKilled").exit == ExitCode.OUT_OF_MEMORY

@@ -11,6 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from darwinmerge.pipeline.plan import walk
+from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.decide import Decision
 from darwinmerge_operator.figures import PHASES, Figures, figures_of, samples, told_of
 from darwinmerge_operator.metric import OPERATOR, RUN, documented
@@ -137,8 +138,10 @@ def test_a_stage_that_holds_no_gpu_has_a_counter_of_zero_and_one_that_has_not_ru
         ({}, 0),
     ],
 )
-def test_what_of_a_pod_is_a_gpu(limits: dict[str, Any], gpus: int) -> None:
+def test_what_of_a_pod_is_a_gpu_and_has_benchmarks_run_on_it(limits: dict[str, Any], gpus: int) -> None:
     assert _gpus({"spec": {"containers": [{"resources": {"limits": limits}}]}}) == gpus
+    told = Cluster.model_validate({"template": {"resources": {"limits": limits}}})
+    assert told.benchmark_device == ("cuda" if gpus else "cpu")
 
 
 def test_what_is_shown_goes_with_the_run() -> None:
@@ -155,7 +158,7 @@ def test_what_is_shown_goes_with_the_run() -> None:
 def test_every_metric_of_the_operator_is_told_and_no_other() -> None:
     metrics = Metrics("1.2.3")
     metrics.watch_queue(lambda: 3, lambda: 1.5)
-    metrics.heard("jobs")
+    metrics.tried("/apis/batch/v1/jobs")
     metrics.stage_took("eval", 12.0)
     metrics.asked("GET", "jobs", "200")
     with metrics.look():
@@ -170,6 +173,23 @@ def test_every_metric_of_the_operator_is_told_and_no_other() -> None:
     assert values["darwin_operator_reconcile_total"] == 2
     assert values["darwin_operator_reconcile_errors_total"] == 1
     assert values["darwin_operator_queue_depth"] == 3
+
+
+def test_the_watch_of_a_resource_is_as_old_as_that_of_the_namespace_that_was_heard_longest_ago() -> None:
+    clock = [0.0]
+    metrics = Metrics("1.2.3", lambda: clock[0])
+    for namespace in ("a", "b"):
+        metrics.tried(f"/apis/batch/v1/namespaces/{namespace}/jobs")
+    clock[0] = 700.0
+    metrics.heard("/apis/batch/v1/namespaces/a/jobs")
+    metrics.tried("/apis/batch/v1/namespaces/b/jobs")  # again in vain
+
+    def age() -> float | None:
+        return metrics.registry.get_sample_value("darwin_operator_watch_age_seconds", {"resource": "jobs"})
+
+    assert age() == 700.0
+    metrics.heard("/apis/batch/v1/namespaces/b/jobs")
+    assert age() == 0.0
 
 
 def labels_of(registry: CollectorRegistry, name: str) -> Iterator[dict[str, str]]:

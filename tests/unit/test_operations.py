@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from darwinmerge_operator.crd import crd
 from darwinmerge_operator.job import scratch_bytes
 from darwinmerge_operator.status import REASONS, ConditionType
+from kubectl_darwin.remedy import REMEDIES
 from tests.unit.test_docs import PAGES, ROOT, TARGETS, commands
 
 OPERATIONS = ROOT / "docs" / "operations"
@@ -38,6 +40,46 @@ def test_package_chart_and_images_are_of_one_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((ROOT / "charts" / "darwin-operator" / "Chart.yaml").read_text())
     assert (chart["version"], str(chart["appVersion"])) == (version, version)
+
+
+SPEC = re.compile(r"\bspec(?:\.[a-zA-Z]+(?:\[\])?)+")
+ANOTHER = "another DarwinMerge"  # with which what can't change may be told
+
+
+def spec_paths(text: str) -> set[str]:
+    """Fields of a DarwinMerge that a text names by their whole path."""
+    return {path.replace("[]", "") for path in SPEC.findall(text)}
+
+
+def known(path: str) -> bool:
+    """Whether the CRD has a field; below what it doesn't type, anything may stand."""
+    node = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for name in path.split("."):
+        node = node.get("items", node)
+        if "properties" not in node:
+            return bool(node.get("additionalProperties") or node.get("x-kubernetes-preserve-unknown-fields"))
+        if name not in node["properties"]:
+            return False
+        node = node["properties"][name]
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_field_that_a_page_names_is_one_of_the_resource(page: Path) -> None:
+    assert sorted(path for path in spec_paths(page.read_text()) if not known(path)) == []
+
+
+RUNBOOKS = (OPERATIONS / "runbooks.md").read_text()
+ADVICE = [*REMEDIES.values(), *re.findall(r"^\*\*Remedy\.\*\* (.*?)(?=\n\n|\Z)", RUNBOOKS, re.DOTALL | re.MULTILINE)]
+
+
+@pytest.mark.parametrize("advice", ADVICE)
+def test_what_is_advised_for_a_run_that_is_there_is_a_field_that_exists_and_may_change(advice: str) -> None:
+    paths = spec_paths(advice)
+    assert sorted(path for path in paths if not known(path)) == []
+    changes = re.compile(r"spec\.cluster(?!\.execution)\b.*|spec\.evolution\.steps")
+    fixed = [path for path in paths if not changes.fullmatch(path)]
+    assert not fixed or ANOTHER in " ".join(advice.split())
 
 
 def links(page: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -17,6 +18,7 @@ import kopf
 import pytest
 from click.testing import CliRunner
 
+from darwinmerge_operator import health
 from darwinmerge_operator.health import DEAD_SECONDS, LAG_SECONDS, WATCH_SECONDS, Health, serve
 from darwinmerge_operator.main import operator, watch
 from darwinmerge_operator.metrics import Metrics
@@ -32,9 +34,9 @@ class Loops:
     now: float = 0.0
     port: int = field(default_factory=lambda: free_ports(1)[0])
 
-    def ask(self, path: str = "/healthz") -> tuple[int, str]:
+    def ask(self, path: str = "/healthz", host: str = "127.0.0.1") -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{host}:{self.port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -51,6 +53,20 @@ def loops() -> Iterator[Loops]:
 def test_an_operator_whose_loops_turn_is_healthy(loops: Loops) -> None:
     assert loops.ask() == (200, "ok\n")
     assert loops.ask("/")[0] == 404
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_it_answers_over_ipv6_as_well(loops: Loops) -> None:
+    assert loops.ask(host="[::1]") == loops.ask() == (200, "ok\n")
+
+
+def test_a_connection_that_asks_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "IDLE_SECONDS", 0.01)
+    port = free_ports(1)[0]
+    server = serve(Health(lambda: 0.0), Metrics("1").registry, port)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as idle:
+        assert idle.recv(1) == b""
+    server.shutdown()
 
 
 def test_metrics_are_told_at_the_same_port(loops: Loops) -> None:
@@ -72,27 +88,35 @@ def test_nor_is_a_watching_loop_that_stands_still(loops: Loops) -> None:
 
 def test_nor_is_a_loop_that_turns_and_watches_nothing() -> None:
     clock = [0.0]
-    health = Health(lambda: 0.0, lambda: clock[0])
+    watching = Health(lambda: 0.0, lambda: clock[0])
     clock[0] = WATCH_SECONDS + 1
-    health.turn()
-    assert "no watch has been begun for 601 s" in health.trouble()
-    health.watched()
-    assert not health.trouble()
+    watching.turn()
+    assert "no watch has been begun for 601 s" in watching.trouble()
+    watching.watched()
+    assert not watching.trouble()
+
+
+def test_waiting_for_an_api_server_is_health_for_however_long() -> None:
+    clock = [0.0]
+    waiting = Health(lambda: 0.0, lambda: clock[0])
+    clock[0] = max(WATCH_SECONDS, DEAD_SECONDS) + 1
+    waiting.waits()
+    assert not waiting.trouble()
 
 
 def test_the_beat_of_the_watching_loop_is_health() -> None:
     clock = [0.0]
-    health = Health(lambda: 0.0, lambda: clock[0])
+    beating = Health(lambda: 0.0, lambda: clock[0])
     clock[0] = DEAD_SECONDS + 1
-    assert health.trouble()
+    assert beating.trouble()
 
     async def once() -> None:
-        task = asyncio.create_task(health.beat())
+        task = asyncio.create_task(beating.beat())
         await asyncio.sleep(0)
         task.cancel()
 
     asyncio.run(once())
-    assert not health.trouble()
+    assert not beating.trouble()
 
 
 def test_help_teaches() -> None:
@@ -126,9 +150,12 @@ def test_for_an_api_server_it_waits_until_it_is_told_to_stop(tmp_path: Path) -> 
         "current-context": "c",
     }
     (tmp_path / "config").write_text(json.dumps(config))
-    with started(tmp_path, KUBECONFIG=str(tmp_path / "config")) as process:
+    asked = Loops()
+    variables = {"KUBECONFIG": str(tmp_path / "config"), "DARWIN_OPERATOR_PORT": str(asked.port)}
+    with started(tmp_path, **variables) as process:
         assert process.stderr
         assert "the API server doesn't answer" in json.loads(process.stderr.readline())["message"]
+        assert asked.ask() == (200, "ok\n")  # its kubelet would restart it, else, for another's fault
         process.terminate()
         _, told = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -172,6 +172,27 @@ def test_whoever_may_not_watch_is_told_so_in_the_api_servers_words(server: Serve
     assert "said by a test" in str(asyncio.run(asked(server.port, Pace())))
 
 
+def test_a_namespace_that_may_not_be_read_is_told_once_and_counts_from_the_first_attempt_on(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, tried, heard = Clock(), list[str](), list[str]()
+    pace = Pace(tried=tried.append, heard=heard.append, clock=lambda: clock.now, sleep=clock.sleep)
+    asyncio.run(asked(server.port, pace, "namespaces/a/jobs?watch=true"))
+    server.status = 403
+    for _ in range(3):
+        asyncio.run(asked(server.port, pace, "namespaces/b/jobs"))
+    assert {*tried} == {"/namespaces/a/jobs", "/namespaces/b/jobs"}
+    assert heard == ["/namespaces/a/jobs"]
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith("/namespaces/b/jobs can't be read")
+    assert told.endswith("said by a test")
+    server.status = 200
+    asyncio.run(asked(server.port, pace, "namespaces/b/jobs"))
+    server.status = 403
+    asyncio.run(asked(server.port, pace, "namespaces/b/jobs"))
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
+
+
 def test_each_watch_that_is_tried_is_a_sign_of_life(server: Server) -> None:
     watched: list[bool] = []
     asyncio.run(asked(server.port, Pace(lambda: watched.append(True))))

@@ -3,10 +3,13 @@
 import csv
 import io
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import click
 import pytest
+from kubernetes import client
 from rich.console import Console
 
 from darwinmerge.checkpoint.commits import at_commits
@@ -18,7 +21,7 @@ from darwinmerge_operator.status import REASONS, Condition, Status
 from kubectl_darwin import diff, gitops, history, logs, screen, status
 from kubectl_darwin.best import made_of
 from kubectl_darwin.chart import BARS, spark
-from kubectl_darwin.cluster import Unreachable
+from kubectl_darwin.cluster import Cluster, Unreachable
 from kubectl_darwin.found import Found, Point, age, told
 from kubectl_darwin.main import COMMANDS, cli
 from kubectl_darwin.remedy import REMEDIES, matters
@@ -276,6 +279,23 @@ KEYS = [
     f"logs/mri-{'a' * 16}/my-merge-mri-0123abcd-2-x2x4z-00000000.jsonl",
     f"logs/rows-{'c' * 16}/my-merge-rows-0123abcd-1-x2x4z-00000000.jsonl",
 ]
+
+
+def test_a_log_is_asked_of_the_workers_container_since_a_pod_may_have_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def answer(method: str, url: str, *_: Any, **__: Any) -> Any:
+        asked.append(url)
+        stream = SimpleNamespace(stream=lambda size: [b"first\nsec", b"ond\n"])
+        return SimpleNamespace(status=200, response=stream)
+
+    connection = client.ApiClient()
+    monkeypatch.setattr(connection, "call_api", answer)
+    assert list(Cluster(connection, "lab").log("lab", "p", follow=True)) == ["first", "second"]
+    (url,) = asked
+    assert parse_qs(urlsplit(url).query) == {"container": ["worker"], "follow": ["true"]}
 
 
 def test_logs_of_a_store_come_in_the_order_of_results_and_others_last() -> None:

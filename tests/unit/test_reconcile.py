@@ -6,7 +6,7 @@ import pytest
 
 from darwinmerge_operator.api import Refused
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
-from darwinmerge_operator.reconcile import Reconciler
+from darwinmerge_operator.reconcile import UNSERVED_SECONDS, Reconciler
 from darwinmerge_operator.resource import GROUP, KIND, PLURAL, VERSION, from_api
 from darwinmerge_operator.workqueue import Postponed
 from tests.unit.api_world import ApiWorld
@@ -109,6 +109,21 @@ def test_a_ledger_that_somebody_deleted_is_noticed_by_the_next_write(world: ApiW
     assert LEDGER in world.objects
 
 
+def test_a_ledger_that_is_somebody_elses_stalls_a_run_that_keeps_what_was_told_of_it(
+    world: ApiWorld, look: Reconciler
+) -> None:
+    look(KEY)
+    look(KEY)
+    found = world.objects[RUN]
+    found["status"] |= {"activeSeconds": 77, "lastHandledRetryAt": "noon"}
+    del world.objects[LEDGER]
+    world.put(LEDGER, {"metadata": {"name": "my-merge.ledger", "namespace": "team"}, "data": {"theirs": "1"}})
+    Reconciler(world, "image:2", clock=lambda: NOON)(KEY)
+    status = world.objects[RUN]["status"]
+    assert condition(world, "Stalled")["reason"] == "LedgerRefused"
+    assert (status["image"], status["activeSeconds"], status["lastHandledRetryAt"]) == ("image:1", 77, "noon")
+
+
 APPLIED = ["PATCH deployments", "PATCH services"]
 
 
@@ -149,19 +164,77 @@ def test_a_child_whose_health_fails_is_not_served(world: ApiWorld, look: Reconci
     assert not set(world.requests()) & set(APPLIED)
 
 
-def test_an_operator_that_may_not_serve_says_so_and_the_run_is_complete(
-    world: ApiWorld, look: Reconciler, monkeypatch: pytest.MonkeyPatch
+def condition(world: ApiWorld, kind: str) -> dict[str, Any]:
+    conditions = world.objects[RUN]["status"]["conditions"]
+    return next((one for one in conditions if one["type"] == kind), {})
+
+
+def events(world: ApiWorld, *reasons: str) -> list[tuple[str, str]]:
+    """Reason and message of those that were posted."""
+    found = [one for one in world.objects.values() if one.get("reason") in reasons]
+    return [(one["reason"], one["message"]) for one in found]
+
+
+def test_servers_that_the_api_server_refuses_are_applied_again_ever_later_and_the_run_is_complete(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock, why = [NOON], "deployments.apps is forbidden"
+    look = Reconciler(world, "image:1", clock=lambda: clock[0])
+
     def forbidden(*_: Any) -> None:
-        raise Refused("deployments.apps is forbidden")
+        raise Refused(why)
 
     complete(world)
-    monkeypatch.setattr(world, "apply", forbidden)
+    with monkeypatch.context() as patched:
+        patched.setattr(world, "apply", forbidden)
+        waits = []
+        while clock[0] < NOON + 2000:
+            waits.append(look(KEY) or 0.0)
+            clock[0] += waits[-1]
+    assert waits[:5] == [60, 60, 120, 240, 480]
+    assert set(waits[5:]) == {UNSERVED_SECONDS}
+    served = condition(world, "Served")
+    assert (served["status"], served["reason"], served["message"]) == ("False", "Refused", why)
+    assert condition(world, "Complete")["status"] == "True"
+    assert look(KEY) is None
+    assert condition(world, "Served")["status"] == "True"
+    assert events(world, "ServingRefused", "Served") == [
+        ("ServingRefused", why),
+        ("Served", "by Deployment my-merge-serve and Service my-merge-serve"),
+    ]
+    world.requests()
     look(KEY)
-    told = [found for found in world.objects.values() if found.get("reason") == "ServingRefused"]
-    assert [(found["type"], found["message"]) for found in told] == [("Warning", "deployments.apps is forbidden")]
-    conditions = {one["type"]: one["status"] for one in world.objects[RUN]["status"]["conditions"]}
-    assert conditions["Complete"] == "True"
+    assert not set(world.requests()) & set(APPLIED)
+
+
+@pytest.mark.parametrize("kind", ["apps/v1/namespaces/team/deployments", "v1/namespaces/team/services"])
+@pytest.mark.parametrize("owners", [[], [{"uid": "an earlier run of this name", "kind": KIND}]])
+def test_what_is_somebody_elses_is_never_taken_for_a_server(
+    world: ApiWorld, look: Reconciler, kind: str, owners: list[Any]
+) -> None:
+    path = f"/{'apis' if 'apps' in kind else 'api'}/{kind}/my-merge-serve"
+    theirs = world.put(path, {"metadata": {"name": "my-merge-serve", "ownerReferences": owners}, "spec": {"a": "shop"}})
+    complete(world)
+    look(KEY)
+    assert world.objects[path] == theirs
+    served = condition(world, "Served")
+    assert (served["status"], "my-merge-serve isn't this run's" in served["message"]) == ("False", True)
+    del world.objects[path]
+    look(KEY)
+    assert condition(world, "Served")["status"] == "True"
+
+
+def test_an_operator_that_is_started_again_serves_what_an_earlier_one_did_not(
+    world: ApiWorld, look: Reconciler
+) -> None:
+    complete(world)
+    look(KEY)
+    status = world.objects[RUN]["status"]
+    status["conditions"] = [one for one in status["conditions"] if one["type"] != "Served"]  # as older ones left it
+    world.requests()
+    Reconciler(world, "image:1", clock=lambda: NOON)(KEY)
+    assert [asked for asked in world.requests() if asked in APPLIED] == APPLIED
+    assert condition(world, "Served")["status"] == "True"
 
 
 def test_a_run_that_is_gone_is_forgotten(world: ApiWorld, look: Reconciler) -> None:

@@ -52,18 +52,19 @@ def test_one_attempt_allowed_is_no_repetition(code: ExitCode) -> None:
     assert isinstance(decision, GiveUp)
 
 
-def test_interruptions_have_a_limit_of_their_own() -> None:
+def test_interruptions_have_a_limit_and_waits_of_their_own() -> None:
     stop = ExitCode.INTERRUPTED
-    assert retry(LIMITS, attempts(stop, stop, stop)) == Again(seconds=0.0)
+    waits = [retry(LIMITS, attempts(*[stop] * n)) for n in (1, 2, 3)]
+    assert waits == [Again(seconds=0.0), Again(seconds=1.5), Again(seconds=3.0)]
     assert retry(LIMITS, attempts(stop, stop, stop, stop)) == GiveUp(
-        reason="TooManyInterruptions", message="interrupted 4 times"
+        reason="TooManyInterruptions", message="interrupted 4 times; the last time: why"
     )
 
 
 def test_interruptions_are_not_failures_nor_failures_interruptions() -> None:
     stop, full = ExitCode.INTERRUPTED, ExitCode.OUT_OF_MEMORY
     assert retry(LIMITS, attempts(stop, full, stop, stop, full)) == Again(seconds=3.0)
-    assert retry(LIMITS, attempts(full, stop, full, stop)) == Again(seconds=0.0)
+    assert retry(LIMITS, attempts(full, full, stop)) == Again(seconds=0.0)
     assert retry(LIMITS, attempts(full, stop, full, stop, full)) == GiveUp(
         reason="OutOfMemory", message="why (3 attempts)"
     )

@@ -19,7 +19,8 @@ def job_with_pod(created: int, **job: Any) -> SeenJob:
     """A Job, and a Pod of it that was made in this minute and is being deleted."""
     labels = {f"{LABEL}/task": "t", f"{LABEL}/part": "all", f"{LABEL}/attempt": "1"}
     metadata = {"name": "j", "uid": "j", "creationTimestamp": at(0), "labels": labels}
-    template = {"spec": {"containers": [{"env": [{"name": "DARWIN_ORDERS", "value": '{"orders": []}'}]}]}}
+    worker = {"name": "worker", "env": [{"name": "DARWIN_ORDERS", "value": '{"orders": [{"id": "t1"}]}'}]}
+    template = {"spec": {"containers": [{"name": "mesh"}, worker]}}
     pod = {
         "name": "p",
         "uid": "p",
@@ -28,7 +29,8 @@ def job_with_pod(created: int, **job: Any) -> SeenJob:
         "labels": {"batch.kubernetes.io/controller-uid": "j"},
     }
     spec = {"template": template, "suspend": job.pop("suspend", False)}
-    (found,) = seen_jobs([{"metadata": metadata, "spec": spec, "status": job}], [{"metadata": pod}], {}, 0)
+    pods = [{"metadata": pod, "status": job.pop("pod", {})}]
+    (found,) = seen_jobs([{"metadata": metadata, "spec": spec, "status": job}], pods, {}, 0)
     return found
 
 
@@ -45,6 +47,17 @@ def test_a_pod_from_before_its_job_was_let_go_was_taken_by_the_queue(
 ) -> None:
     (pod,) = job_with_pod(created, **job).pods
     assert pod.preempted is preempted
+
+
+@pytest.mark.parametrize(("scheduled", "waits"), [("False", True), ("True", False)])
+def test_a_pod_without_a_node_is_told_from_one_that_has_one(scheduled: str, waits: bool) -> None:
+    condition = {"type": "PodScheduled", "status": scheduled, "reason": "Unschedulable", "message": "0/3 nodes"}
+    job = job_with_pod(5, pod={"conditions": [condition]})
+    assert (job.unscheduled, job.pods[-1].waits) == (waits, "Unschedulable: 0/3 nodes" if waits else "")
+
+
+def test_what_a_job_is_for_stands_in_the_workers_container_whatever_a_webhook_has_added() -> None:
+    assert job_with_pod(0).tasks == ("t1",)
 
 
 def test_a_job_waits_from_when_its_queue_let_it_go() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from darwinmerge_operator.cluster_spec import Cluster
 from darwinmerge_operator.job import LABEL, Owner
+from darwinmerge_operator.pod import QUEUE_LABEL
 from darwinmerge_operator.serving import serving
 
 OWNER = Owner(name="tiny", uid="5c3a8f6e-0000-4000-8000-000000000000")
@@ -62,6 +63,35 @@ def test_it_gets_what_benchmarks_get_unless_it_has_its_own() -> None:
     assert pod()["nodeSelector"] == {"pool": "gpu"}
     own = {"limits": {"nvidia.com/gpu": 4, "memory": "200Gi"}}
     assert container(resources=own)["resources"]["limits"] == {**own["limits"], "cpu": "2"}
+
+
+def test_it_is_placed_as_benchmarks_are_and_in_their_queue() -> None:
+    placed: dict[str, Any] = {
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+    }
+    mirror = {"name": "HF_ENDPOINT", "value": "https://hub.example"}
+    online = {"name": "HF_HUB_OFFLINE", "value": "0"}
+    cluster = Cluster.model_validate(
+        {
+            **CLUSTER,
+            "serve": {},
+            "queueName": "gpus",
+            "priorityClassName": "late",
+            "stages": {"eval": {"env": [online], "priorityClassName": "soon"}},
+            "template": {**CLUSTER["template"], **placed, "env": [mirror]},
+        }
+    )
+    assert cluster.serve
+    deployment, service = serving(cluster.serve, cluster, OWNER, "0" * 16, CHILD)
+    found = deployment["spec"]["template"]["spec"]
+    assert {name: found[name] for name in placed} == placed
+    assert found["priorityClassName"] == "soon"
+    env = {one["name"]: one["value"] for one in found["containers"][0]["env"]}
+    assert (env["HF_ENDPOINT"], env["HF_HUB_OFFLINE"]) == ("https://hub.example", "0"), "a person has the last word"
+    assert deployment["metadata"]["labels"][QUEUE_LABEL] == "gpus"
+    assert QUEUE_LABEL not in service["metadata"]["labels"]
+    assert QUEUE_LABEL not in deployment["spec"]["selector"]["matchLabels"], "a selector can't change"
 
 
 def test_the_key_that_clients_must_give_comes_from_a_secret() -> None:

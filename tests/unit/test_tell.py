@@ -109,14 +109,15 @@ def test_a_queue_is_told_and_its_end() -> None:
     assert reasons(looks)[-2:] == ["Queued", "Resumed"]
 
 
-def test_a_stall_is_told_once_and_again_when_it_has_another_reason_or_message() -> None:
+def test_a_stall_is_told_once_and_again_when_it_has_another_reason() -> None:
     quota = Halt(reason="PodRefused", message="exceeded quota: gpus")
     status, events = halted(quota)
     assert events[-1] == Event(reason="Stalled", message="PodRefused: exceeded quota: gpus", mark=events[-1].mark)
     assert halted(quota, before=status)[1] == ()
-    assert [event.reason for event in halted(Halt(reason="PodRefused", message="other"), before=status)[1]] == [
-        "Stalled"
-    ]
+    counted = Halt(reason="PodRefused", message="exceeded quota: gpus, used: 3")
+    assert halted(counted, before=status)[1] == (), "counts come and go"
+    other = halted(Halt(reason="JobRefused", message="other"), before=status)[1]
+    assert [event.reason for event in other] == ["Stalled"]
 
 
 def test_a_stall_that_comes_back_after_a_retry_is_told_again() -> None:

@@ -10,10 +10,10 @@ from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.tasks import Done
 from darwinmerge.search.genome import GENES
-from darwinmerge_operator.decide import Decision, Halt, Policy
+from darwinmerge_operator.decide import PENDING_SECONDS, Decision, Halt, Policy
 from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.status import MESSAGE_LETTERS, RECENT, Status
-from darwinmerge_operator.view import condition, differs, read, refused, status_of
+from darwinmerge_operator.view import STARTED, condition, differs, read, refused, status_of
 from tests.clustered import longest_status
 from tests.unit.looks import BETWEEN, Looks, running
 from tests.unit.plan_world import (
@@ -25,7 +25,7 @@ from tests.unit.plan_world import (
     run,
     with_steps,
 )
-from tests.unit.test_decide import HOUR, failed
+from tests.unit.test_decide import HOUR, failed, scaling
 
 DAY = 24 * HOUR
 WIDE = World(grain=1e-9)  # no recipe comes twice
@@ -268,6 +268,25 @@ def test_a_run_of_which_one_job_runs_is_not_queued() -> None:
     assert looks.says("Suspended") is None
 
 
+def test_a_run_that_waits_for_a_node_is_pending_in_the_words_of_the_moment_that_began() -> None:
+    looks = at_mri()
+    looks.step()
+    for count in (1, 2, 3):
+        scaling(looks, f"Unschedulable: {count} Insufficient gpu")
+        looks.now += PENDING_SECONDS
+        looks.step()
+        ready = looks.condition("Ready")
+        assert looks.status.phase == "Pending"
+        assert ready and (ready.status, ready.reason) == ("True", "Started")
+        assert ready.message.endswith("waits for a node: Unschedulable: 1 Insufficient gpu")
+        assert looks.says("Stalled") is None
+    looks.with_jobs(pods=running(looks.now))
+    looks.step()
+    ready = looks.condition("Ready")
+    assert (looks.status.phase, ready and ready.message) == ("MRI", STARTED)
+    assert {"Stalled", "Pending"}.isdisjoint(event.reason for look in looks.events for event in look)
+
+
 def test_stalled_tells_what_a_person_must_act_upon_before_what_time_may_mend() -> None:
     waits = Halt(reason="PodPending", message="no node")
     final = Halt(reason="OutOfMemory", message="raise the limit", final=True)
@@ -287,6 +306,35 @@ def test_a_job_that_fails_for_good_stalls_the_run_and_a_retry_lets_it_go_on() ->
     looks.retry = "now"
     looks.step()
     assert (looks.says("Stalled"), looks.status.last_handled_retry_at) == (None, "now")
+
+
+def newer(status: Status, **told: Any) -> dict[str, Any]:
+    """A status as an operator of a later version may have left it."""
+    return {**status.model_dump(mode="json", by_alias=True, exclude_none=True), **told}
+
+
+def test_what_only_a_newer_operator_knows_is_left_out_of_a_status_and_the_rest_is_read() -> None:
+    status = finished(experiment(steps=1)).status
+    there = newer(status, future={"a": 1})
+    there["best"]["future"] = there["conditions"][0]["future"] = "x"
+    assert read(there) == status
+
+
+@pytest.mark.parametrize("strange", [{"type": "Ready", "reason": "Warming"}, {"type": "Blessed", "reason": "Yes"}])
+def test_a_condition_of_a_kind_or_reason_that_is_unknown_is_left_out_alone(strange: dict[str, str]) -> None:
+    status = finished(experiment(steps=1)).status
+    kept = tuple(one for one in status.conditions if one.type != "Ready")
+    plain = status.model_copy(update={"conditions": kept})
+    there = newer(plain)
+    there["conditions"].append({"status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", **strange})
+    assert read(there) == plain
+
+
+def test_a_field_of_which_nothing_can_be_made_is_left_out_alone() -> None:
+    status = finished(experiment(steps=1)).status
+    there = newer(status)
+    there["verdict"]["label"] = "BetterThanEver"
+    assert read(there) == status.model_copy(update={"verdict": None})
 
 
 def test_a_resource_that_is_refused_stalls_and_keeps_what_was_known() -> None:

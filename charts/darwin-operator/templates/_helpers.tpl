@@ -94,10 +94,10 @@ kopf's). No Secrets: workers get theirs from the kubelet.
 {{- end }}
 {{- if .Values.serving.enabled }}
 - apiGroups: [apps]
-  resources: [deployments] # servers of children: one is applied, which creates or changes it
-  verbs: [create, patch]
+  resources: [deployments] # servers of children: one that is the run's, or isn't there, is applied
+  verbs: [get, create, patch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end }}
 {{- end }}

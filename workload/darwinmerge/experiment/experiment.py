@@ -46,7 +46,7 @@ class Limits(Frozen):
 
     attempts: Count = 3  # of one task, those that failed by themselves
     interruptions: Count = 20  # of one task: preemptions and stops
-    retry_seconds: float = 1.0  # before the second attempt; doubled for each further one
+    retry_seconds: float = 1.0  # after a first failure, or a second interruption; doubled for each further one
 
 
 class Experiment(Frozen):

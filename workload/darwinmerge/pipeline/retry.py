@@ -45,12 +45,13 @@ def retry(limits: Limits, attempts: Sequence[Attempt]) -> Again | GiveUp:
     if last.exit == ExitCode.INTERRUPTED:
         interruptions = sum(attempt.exit == ExitCode.INTERRUPTED for attempt in attempts)
         if interruptions >= limits.interruptions:
-            return GiveUp(reason="TooManyInterruptions", message=f"interrupted {interruptions} times")
-        return Again(seconds=0.0)
+            message = f"interrupted {interruptions} times; the last time: {last.message}"
+            return GiveUp(reason="TooManyInterruptions", message=message)
+        return Again(seconds=_pause(limits, interruptions - 1))
     failures = [attempt for attempt in attempts if attempt.exit != ExitCode.INTERRUPTED]
     if len(failures) >= limits.attempts:
         return GiveUp(reason=_camel(last.exit), message=f"{last.message} ({len(failures)} attempts)")
-    return Again(seconds=min(MAX_SECONDS, limits.retry_seconds * 2.0 ** min(len(failures) - 1, 30)))
+    return Again(seconds=_pause(limits, len(failures)))
 
 
 def without_report(task: Task, why: str) -> Done | None:
@@ -60,3 +61,8 @@ def without_report(task: Task, why: str) -> Done | None:
 
 def _camel(code: ExitCode) -> str:
     return code.name.title().replace("_", "")
+
+
+def _pause(limits: Limits, count: int) -> float:
+    """Seconds, doubled for each further one of `count` that have failed; 0 for none."""
+    return min(MAX_SECONDS, limits.retry_seconds * 2.0 ** min(count - 1, 30)) if count else 0.0
