@@ -207,7 +207,9 @@ def _shorten(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "how"), [(_rewrite, "changed"), (_shorten, "changed"), (Path.unlink, "removed")], ids=lambda x: str(x)
+    ("change", "how"),
+    [(_rewrite, "changed"), (_shorten, "changed"), (Path.unlink, "removed")],
+    ids=["rewritten", "shortened", "removed"],
 )
 def test_a_file_that_changes_after_its_folder_was_opened_is_never_read(
     tmp_path: Path, tensors: dict[str, Tensor], change: Callable[[Path], None], how: str
