@@ -24,9 +24,10 @@ from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import check
 from darwinmerge.experiment.manifest import Manifest
 from darwinmerge.pipeline.claim import claim
+from darwinmerge.pipeline.known import Walk
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.plan import Walk, walk
-from darwinmerge.pipeline.tasks import Done, Result, SearchSummary
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Done, Result, SearchSummary
 from darwinmerge.pipeline.worker import perform
 from darwinmerge.store import open_store
 

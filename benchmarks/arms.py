@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from report import table
 
-from darwinmerge.experiment.manifest import Bounds
-from darwinmerge.pipeline.tasks import SearchSummary
+from darwinmerge.experiment.searching import Bounds
+from darwinmerge.pipeline.results import SearchSummary
 from darwinmerge.search.genome import Box
 
 SEEDS = (1, 2, 3, 4, 5)

@@ -26,7 +26,8 @@ from darwinmerge.experiment.manifest import Manifest
 from darwinmerge.pipeline.claim import claim
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.plan import walk
-from darwinmerge.pipeline.tasks import REVISIONS, ChildModel, Done, ScoreInputs, Task
+from darwinmerge.pipeline.results import Done
+from darwinmerge.pipeline.tasks import REVISIONS, ChildModel, ScoreInputs, Task
 from darwinmerge.pipeline.worker import perform
 from darwinmerge.search.genome import Genome
 from darwinmerge.store import fetch_model, layout, open_store

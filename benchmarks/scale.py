@@ -29,7 +29,8 @@ from scale_runs import IMAGE, Json, Kind, Notes, Operator
 sys.path.insert(0, str(ROOT))
 
 from darwinmerge.pipeline.plan import plan
-from darwinmerge.pipeline.tasks import Result, candidate_of
+from darwinmerge.pipeline.results import Result
+from darwinmerge.pipeline.tasks import candidate_of
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator.api import Api
 from darwinmerge_operator.crd import crd

@@ -19,16 +19,15 @@ from darwinmerge.evaluation.statistics import Values, foreseen_power, weighted_m
 from darwinmerge.pipeline.claim import held, noted
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Done, ScoreSummary
 from darwinmerge.pipeline.tasks import (
     REVISIONS,
     ChildModel,
-    Done,
     FatherModel,
     LinearModel,
     Model,
     MotherModel,
     ScoreInputs,
-    ScoreSummary,
     Task,
     mixing_of,
     terms_of,

@@ -23,7 +23,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
-from darwinmerge_operator.resource import GROUP, KIND, PLURAL, VERSION, DarwinMerge, Spec, rules_of
+from darwinmerge_operator.engine_rules import rules_of
+from darwinmerge_operator.resource import GROUP, KIND, PLURAL, VERSION, DarwinMerge, Spec
 from darwinmerge_operator.rules import VALIDATIONS
 from darwinmerge_operator.status import UNSEEN, Status
 

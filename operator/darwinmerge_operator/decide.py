@@ -6,96 +6,25 @@ safe, and a Job that was created twice is harmless, since its worker answers fro
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Literal, Self
-
-from pydantic import Field, SkipValidation
 
 from darwinmerge.errors import ExitCode
-from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.known import Outcome, Walk
 from darwinmerge.pipeline.orders import Order, Orders, Part, order
-from darwinmerge.pipeline.plan import Outcome, Walk, walk
+from darwinmerge.pipeline.plan import walk
 from darwinmerge.pipeline.retention import spent
 from darwinmerge.pipeline.retry import GiveUp, retry, without_report
 from darwinmerge.pipeline.tasks import ScoreInputs, Task
 from darwinmerge.store import layout
-from darwinmerge_operator.cluster_spec import Cluster
+from darwinmerge_operator.decision import Decision, Halt, Seen
 from darwinmerge_operator.job import Start, Verb
 from darwinmerge_operator.learn import learn
 from darwinmerge_operator.ledger import Ledger, Try, key_of
 from darwinmerge_operator.seen import SeenJob
+from darwinmerge_operator.waits import MAX_DISRUPTIONS, expired, halts_of, late_for, pending_of, resting_of
 
 RECALLED = 12  # tasks that one recall Job asks for: their answers fit into few messages
 RECALLED_BYTES = 80_000  # of their orders: they fit into a variable
-REFUSED_SECONDS = 10.0  # for which a Job may be without a Pod before a person is told
-PENDING_SECONDS = 20.0  # for which a Pod may have no node, image or Secret before that is told
-NODE_SECONDS = 600.0  # for which a Pod may have no node before a person must act: a cluster that scales makes one first
-MAX_DISRUPTIONS = 20  # of one task
-TURN_SECONDS = 3.0  # after a Job in a queue has ended, before the next one is put into it; times are of whole seconds
-
-
-class Policy(Frozen):
-    """How a run is to be carried out; it may change while it goes on."""
-
-    suspend: bool = False
-    parallelism: int = 1
-    queued: bool = False  # Jobs stand in a queue of Kueue's
-    execution: Literal["Fused", "Staged"] = "Fused"
-    active_deadline: float | None = None  # seconds with a Pod running, over the whole run
-    pending_deadline: float | None = None  # seconds for which a Job may wait for a Pod to run
-    ttl: float | None = None  # seconds after the end for which Jobs stay
-    image: str = ""  # the workers', where a person has set it
-
-    @classmethod
-    def of(cls, cluster: Cluster) -> Self:
-        """What `spec.cluster` says of it."""
-        return cls(
-            suspend=cluster.suspend,
-            parallelism=cluster.parallelism,
-            queued=bool(cluster.queue_name),
-            execution=cluster.execution,
-            active_deadline=cluster.active_deadline_seconds,
-            pending_deadline=cluster.pending_deadline_seconds,
-            ttl=cluster.ttl_seconds_after_finished,
-            image=cluster.image,
-        )
-
-
-class Seen(Frozen):
-    """A run as the cluster shows it."""
-
-    experiment: Experiment
-    policy: Policy
-    generation: int  # of the resource
-    retry_requested: str  # the value of its annotation
-    ledger: Ledger
-    jobs: tuple[SeenJob, ...]
-    now: float  # seconds since 1970
-
-
-class Halt(Frozen):
-    """Why something doesn't go on, or not yet."""
-
-    reason: str  # one of `status.StalledReason`
-    message: str
-    final: bool = False  # a person must act; else it goes on by itself once the cluster lets it
-
-
-class Decision(Frozen):
-    """What to do, in this order: write the ledger, delete, create, tell."""
-
-    ledger: Ledger
-    remove: tuple[str, ...] = ()  # Jobs by name
-    start: tuple[Start, ...] = ()
-    halts: tuple[Halt, ...] = ()
-    pending: str = ""  # which Job waits for a node, and why; no halt yet
-    outcome: Outcome | None = None
-    again_in: float | None = None  # seconds after which time itself changes the decision
-    walked: SkipValidation[Walk | None] = Field(default=None, repr=False)  # over the ledger's results, if it was needed
-
-    def walk_of(self, experiment: Experiment) -> Walk:
-        """The walk over the ledger's results."""
-        return self.walked or walk(experiment, self.ledger.results)
 
 
 class _Wanted(Frozen):
@@ -130,7 +59,7 @@ def decide(seen: Seen) -> Decision:
     if now.outcome and ledger.finished:
         spare += expired(seen.jobs, seen.policy.ttl, seen.now, waits)
         return _decision(ledger, now, spare, outcome=now.outcome, waits=waits)
-    late = _deadline(ledger, seen, waits)
+    late = late_for(ledger, seen, waits)
     if seen.policy.suspend or late:
         ledger = _ended(ledger, active, seen.now)
         return _decision(ledger, now, spare + active, halts=[late] if late else [], waits=waits)
@@ -142,10 +71,10 @@ def decide(seen: Seen) -> Decision:
     keep = {want.key for want in wanted if want not in worn}
     # while the store is asked what is known, nobody can say that a task isn't wanted any more
     unwanted = [job for job in active if job.key not in keep and not (ledger.recalling and job.part != "recall")]
-    resting = _resting(seen, waits)
+    resting = resting_of(seen, waits)
     spare = [job for job in spare + unwanted if job not in resting]
     active = [job for job in active if job not in unwanted]
-    halts += [_worn(want, ledger) for want in worn] + _halts(seen, active, waits)
+    halts += [_worn(want, ledger) for want in worn] + halts_of(seen, active, waits)
     start: list[Start] = []
     free = [want.key for want in wanted if want.stage in ("recall", "report")]  # small, and no reason to wait
     room = seen.policy.parallelism - sum(job.key not in free for job in active)
@@ -162,7 +91,7 @@ def decide(seen: Seen) -> Decision:
             drop = _drop(seen, ledger)
             ledger = ledger.model_copy(update={"dropped": (*ledger.dropped, *drop)})
             start.append(_start(seen, ledger, want, ruling, drop))
-    return _decision(ledger, now, spare, start, halts, pending=_pending(active, seen.now), waits=waits)
+    return _decision(ledger, now, spare, start, halts, pending=pending_of(active, seen.now), waits=waits)
 
 
 def _reports_given_up(ledger: Ledger, now: Walk, seen: Seen) -> Ledger:
@@ -267,91 +196,7 @@ def _drop(seen: Seen, ledger: Ledger) -> tuple[str, ...]:
     return () if gone == "All" else tuple(sorted({recipe[: layout.SHORT] for recipe in gone} - set(ledger.dropped)))
 
 
-def _deadline(ledger: Ledger, seen: Seen, waits: list[float]) -> Halt | None:
-    if seen.policy.active_deadline is None:
-        return None
-    used = ledger.active_seconds
-    left = seen.policy.active_deadline - used
-    if left <= 0:
-        return Halt(
-            reason="DeadlineExceeded",
-            message=f"Pods of this run have been running for {used:.0f} s, and spec.cluster.activeDeadlineSeconds is "
-            f"{seen.policy.active_deadline:.0f}; raise it, and the run goes on",
-            final=True,
-        )
-    if any(job.runs for job in seen.jobs):
-        waits.append(left)
-    return None
-
-
-def _resting(seen: Seen, waits: list[float]) -> list[SeenJob]:
-    """Jobs of a queue that have just ended: they keep their places for a moment, and others get theirs.
-
-    Kueue (0.17) looks again at Jobs that it has put aside for want of quota a second after some was given back. A Job
-    that comes within that second goes before all of them, so that a quick run would keep a GPU to itself.
-    """
-    if not seen.policy.queued:
-        return []
-    found = []
-    for job in seen.jobs:
-        ended = job.completed_at if job.complete else seen.now  # what a Pod told is known before its Job is complete
-        if job.told and not job.leaving and seen.now - ended < TURN_SECONDS:
-            waits.append(ended + TURN_SECONDS - seen.now)
-            found.append(job)
-    return found
-
-
 def _worn(want: _Wanted, ledger: Ledger) -> Halt:
     count = len(ledger.disrupted[want.key])
     message = f"{want.stage}: the cluster took {count} Pods away; what they stored is kept"
     return Halt(reason="TooManyDisruptions", message=message, final=True)
-
-
-def _halts(seen: Seen, active: Sequence[SeenJob], waits: list[float]) -> list[Halt]:
-    """Why Jobs that are there don't get on; of no interest where others do, since they may wait for just those."""
-    found = []
-    runs = any(job.runs for job in active)
-    limit = seen.policy.pending_deadline
-    for job in active:
-        waited = seen.now - job.waiting_since
-        told = PENDING_SECONDS if job.pods else REFUSED_SECONDS
-        patience = (limit or NODE_SECONDS) if job.unscheduled else told
-        waits += [moment - waited for moment in {told, patience, limit or told} if waited < moment]
-        if job.suspended or runs:
-            continue
-        why = _why(job)
-        if limit is not None and waited >= limit:
-            found.append(Halt(reason="PendingDeadlineExceeded", message=f"{job.name}: {why or 'no Pod of it runs'}"))
-        elif why and waited >= patience:
-            reason = "PodRefused" if job.refused else "PodPending"
-            found.append(Halt(reason=reason, message=f"{job.name}: {why}"))
-    return found
-
-
-def _pending(active: Sequence[SeenJob], now: float) -> str:
-    """The first Job that waits for a node, where none gets on, and why; a moment is the scheduler's, and isn't told."""
-    late = [job for job in active if job.unscheduled and not job.suspended]
-    late = [job for job in late if now - job.waiting_since >= PENDING_SECONDS]
-    if not late or any(job.runs for job in active):
-        return ""
-    return f"{late[0].name} waits for a node: {_why(late[0])}"
-
-
-def _why(job: SeenJob) -> str:
-    """Why it doesn't run, in the API's words."""
-    return job.refused or next((pod.waits for pod in reversed(job.pods) if pod.waits), "")
-
-
-def expired(jobs: Sequence[SeenJob], ttl: float | None, now: float, waits: list[float]) -> list[SeenJob]:
-    """Jobs of a finished run whose time is over; to `waits` goes the time that is left to others."""
-    gone = []
-    for job in jobs:
-        if job.leaving or not job.finished:
-            continue
-        ended = max([pod.finished_at for pod in job.pods if pod.finished_at] or [job.created])
-        left = None if ttl is None else ended + ttl - now
-        if left is not None and left <= 0:
-            gone.append(job)
-        elif left is not None:
-            waits.append(left)
-    return gone

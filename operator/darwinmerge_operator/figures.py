@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import Field
 
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Walk
-from darwinmerge.pipeline.tasks import ScoreSummary
+from darwinmerge.pipeline.known import Walk
+from darwinmerge.pipeline.results import ScoreSummary
 from darwinmerge_operator import view
-from darwinmerge_operator.decide import Decision, Seen
+from darwinmerge_operator.decision import Decision, Seen
 from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.seen import SeenJob, seconds
 from darwinmerge_operator.status import Status, Versus

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import Walk, ranked
+from darwinmerge.pipeline.known import Walk, ranked
 from darwinmerge.pipeline.progress import progress_of
-from darwinmerge.pipeline.tasks import (
+from darwinmerge.pipeline.results import (
     Done,
     ExportSummary,
     Rejected,

@@ -1,7 +1,7 @@
 """What a run's Jobs have to tell that its ledger doesn't know yet; pure."""
 
 from darwinmerge.errors import ExitCode
-from darwinmerge.pipeline.tasks import Result, TaskId
+from darwinmerge.pipeline.results import Result, TaskId
 from darwinmerge_operator.ending import Ending
 from darwinmerge_operator.ledger import Ledger, Try
 from darwinmerge_operator.seen import SeenJob

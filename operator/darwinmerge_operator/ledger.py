@@ -16,8 +16,8 @@ from pydantic import Field, ValidationError
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.orders import Part
+from darwinmerge.pipeline.results import Done, Result, TaskId
 from darwinmerge.pipeline.retry import Attempt
-from darwinmerge.pipeline.tasks import Done, Result, TaskId
 
 KEY = "ledger"  # in the ConfigMap's binaryData
 MESSAGE_LETTERS = 300  # of an attempt's message

@@ -6,30 +6,25 @@ and what was once accepted doesn't change. A rule that the engine checks by itse
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from darwinmerge.experiment import manifest
+from darwinmerge.experiment import benchmark, manifest, searching
 from darwinmerge.experiment.experiment import Experiment, Limits, experiment_of
-from darwinmerge.experiment.kinds import KindRule
 from darwinmerge.experiment.load import check
-from darwinmerge.experiment.manifest import MAX_CANDIDATES, Manifest, Range, Transplant
-from darwinmerge.experiment.types import Frozen
-from darwinmerge.merge.methods import METHODS, Parameters
+from darwinmerge.experiment.manifest import Manifest
 from darwinmerge.uri import MODEL, REVISION
 from darwinmerge_operator.cluster_spec import Cluster
-from darwinmerge_operator.rules import Rule, Section, immutable, literal, or_default
+from darwinmerge_operator.rules import Rule, Section, immutable, or_default
 
 GROUP, VERSION, KIND, PLURAL = "darwinmerge.io", "v1alpha1", "DarwinMerge", "darwinmerges"
 RETRY = f"{GROUP}/retry-requested-at"  # annotation: any new value is another try for whatever failed
 MAX_CHILDREN = 3000  # of one run; see `ledger`
 NAME_LETTERS = 36  # a Job's name holds it and says besides what the Job is for
-
 _PATH = r"(/[^/\x00-\x1f]+)*/?"
 _S3 = r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]" + _PATH
 _HF = f"hf://{MODEL}(@{REVISION})?"
@@ -113,7 +108,7 @@ class Parents(manifest.Parents):
     their shapes. It isn't diagnosed, scored or published."""
 
 
-class Evaluation(manifest.Evaluation):
+class Evaluation(benchmark.Evaluation):
     """How children, parents and the plain average are benchmarked: one harness, the same rows for all."""
 
     task_folder: TaskFolder = ""
@@ -121,12 +116,12 @@ class Evaluation(manifest.Evaluation):
     tasks are known besides."""
 
 
-class Evolution(manifest.Evolution, Section):
+class Evolution(searching.Evolution, Section):
     """Phase 2: real children, merged and benchmarked."""
 
     rules: ClassVar = (
         Rule(
-            f"{or_default(manifest.Evolution, 'steps')} * {or_default(manifest.Evolution, 'candidates')} "
+            f"{or_default(searching.Evolution, 'steps')} * {or_default(searching.Evolution, 'candidates')} "
             f"<= {MAX_CHILDREN}",
             f"a cluster takes at most {MAX_CHILDREN} children (steps x candidates), since what is remembered of a run "
             "must fit into a ConfigMap; lower one of them, or run it on one machine",
@@ -160,7 +155,9 @@ def _changes() -> tuple[Rule, ...]:
     for name, info in manifest.Spec.model_fields.items():
         section = (to_camel(name), info.is_required())
         if name == "evolution":
-            paths += [(section, (to_camel(part), False)) for part in manifest.Evolution.model_fields if part != "steps"]
+            paths += [
+                (section, (to_camel(part), False)) for part in searching.Evolution.model_fields if part != "steps"
+            ]
         elif name != "cluster":
             paths.append((section,))
     experiment = [
@@ -177,7 +174,7 @@ def _changes() -> tuple[Rule, ...]:
         "what is done stays done",
     )
     steps = (
-        "(has({0}.evolution) && has({0}.evolution.steps) ? {0}.evolution.steps : " + f"{manifest.Evolution().steps})"
+        "(has({0}.evolution) && has({0}.evolution.steps) ? {0}.evolution.steps : " + f"{searching.Evolution().steps})"
     )
     grows = Rule(
         f"{steps.format('self')} >= {steps.format('oldSelf')}",
@@ -238,101 +235,3 @@ def from_api(found: Mapping[str, Any]) -> DarwinMerge:
     metadata = {name: found["metadata"][name] for name in ("name", "namespace") if name in found["metadata"]}
     document = {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata, "spec": found["spec"]}
     return check(document, f"{KIND} {metadata['name']}", DarwinMerge)
-
-
-def _evolution(field: str) -> str:
-    return or_default(manifest.Evolution, field)
-
-
-def _merge(field: str, path: str = "self") -> str:
-    """CEL for a field of `path`, a `merge` that need not be there, or its default."""
-    name = manifest.Merge.model_fields[field].alias
-    there = " && ".join(f"has({part})" for part in [path] * (path != "self") + [f"{path}.{name}"])
-    return f"({there} ? {path}.{name} : {literal(manifest.Merge.model_fields[field].default)})"
-
-
-def _of_methods() -> Iterator[Rule]:
-    """What `spec.merge` can't say for its method."""
-    for field, info in Parameters.model_fields.items():
-        methods = literal(manifest.having(str(info.alias)))
-        yield Rule(
-            f"{_merge('method')} in {methods} || {_merge(field)} == {literal(info.default)}",
-            manifest.parameter_of(str(info.alias)),
-        )
-    yield Rule(
-        f"{_merge('arithmetic')} != 'Source' || {_merge('method')} == 'DareTies'",
-        f"{manifest.SOURCE_IS_DARE_TIES}; leave it out, or choose another method",
-    )
-
-
-def _of_base() -> Iterator[Rule]:
-    """What `spec.merge` can't say with a base, or without one."""
-    based, merge = "has(self.parents.base)", partial(_merge, path="self.merge")
-    for kind, rule, message in (
-        ("Needed", f"{based} ||", "moves from a base to both parents; name it at parents.base.uri"),
-        ("Unused", f"!{based} ||", "has no use for parents.base; leave it out, or choose another method"),
-    ):
-        names = [method.name for method in METHODS.values() if method.base == kind]
-        yield Rule(f"{rule} !({merge('method')} in {literal(names)})", f"merge.method {' or '.join(names)} {message}")
-    yield Rule(
-        f"!{based} || {merge('arithmetic')} != 'Source'", f"{manifest.SOURCE_IS_DARE_TIES}; leave one of them out"
-    )
-    plain = [
-        f"{merge(field)} != 'L1'" if field == "rescale" else f"{merge(field)} == {literal(info.default)}"
-        for field, info in Parameters.model_fields.items()
-    ]
-    yield Rule(f"{based} || {' && '.join(plain)}", manifest.ONLY_WITH_A_BASE)
-
-
-ENGINE_RULES: Mapping[type[Frozen], tuple[Rule, ...]] = {
-    manifest.Parents: (
-        Rule("self.father.uri != self.mother.uri", "father and mother are the same model; there is nothing to merge"),
-        Rule(
-            "!has(self.base) || self.base.uri != self.father.uri && self.base.uri != self.mother.uri",
-            manifest.BASE_IS_A_PARENT,
-        ),
-    ),
-    manifest.Merge: tuple(_of_methods()),
-    manifest.Spec: tuple(_of_base()),
-    KindRule: (
-        Rule(
-            "''.matches(self.pattern) in [true, false]",
-            "pattern is a regular expression without lookaround and back-references",
-        ),
-    ),
-    Range: (Rule("self.min < self.max", "min must be below max"),),
-    Transplant: (
-        Rule(
-            f"{or_default(Transplant, 'below')} < {or_default(Transplant, 'above')}",
-            f"below must be less than above (defaults: {Transplant().below:g} and {Transplant().above:g})",
-        ),
-    ),
-    manifest.Evolution: (
-        Rule(
-            f"{_evolution('algorithm')} != 'CMAES' || {_evolution('candidates')} >= 2",
-            "CMAES needs at least 2 candidates a step; raise them, or use algorithm Elites or Genetic",
-        ),
-        Rule(
-            f"{_evolution('algorithm')} != 'Elites' || "
-            f"{_evolution('steps')} * {_evolution('candidates')} <= {MAX_CANDIDATES}",
-            f"Elites takes at most {MAX_CANDIDATES} children (steps x candidates); lower one of them, or use algorithm "
-            "CMAES or Genetic",
-        ),
-    ),
-    manifest.Evaluation: (
-        Rule(
-            "self.tasks.all(one, self.tasks.exists_one(other, other.name == one.name))",
-            "task named more than once; raise its weight instead",
-        ),
-        Rule(
-            f"!has(self.modelArgs) || !self.modelArgs.matches('(^|,)({'|'.join(manifest.NOT_MODEL_ARGS)})=')",
-            f"modelArgs can't hold {', '.join(manifest.NOT_MODEL_ARGS)}: {manifest.NOT_MODEL_ARGS_BECAUSE}",
-        ),
-    ),
-}
-
-
-def rules_of(model: type[Frozen]) -> tuple[Rule, ...]:
-    """Every rule of a model, those included that the engine checks by itself."""
-    own = tuple(rule for cls in model.__mro__ for rule in cls.__dict__.get("rules", ()))
-    return (*own, *(rule for cls in model.__mro__ for rule in ENGINE_RULES.get(cls, ())))

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.tasks import TaskId
+from darwinmerge.pipeline.results import TaskId
 from darwinmerge_operator.cluster_spec import is_gpu
 from darwinmerge_operator.ending import Ending, ending, worker_state
 from darwinmerge_operator.job import CONTAINER, LABEL

@@ -5,7 +5,7 @@ changes after that, so that a newer child takes the place of an older one. Both 
 satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume; weights come straight from S3.
 """
 
-from darwinmerge.pipeline.plan import Walk
+from darwinmerge.pipeline.known import Walk
 from darwinmerge.report.state import child_place
 from darwinmerge.store import layout
 from darwinmerge_operator.cluster_spec import Cluster, Serve, StagePod

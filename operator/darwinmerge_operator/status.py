@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.tasks import Against, Label
+from darwinmerge.pipeline.results import Against, Label
 from darwinmerge_operator.rules import KeyedBy
 
 UNSEEN = -1  # observedGeneration of an object that no operator has looked at

@@ -9,8 +9,8 @@ from typing import Any, Literal, cast
 
 from darwinmerge.canonical import digest
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Generation
-from darwinmerge_operator.decide import Decision, Seen
+from darwinmerge.pipeline.known import Generation
+from darwinmerge_operator.decision import Decision, Seen
 from darwinmerge_operator.known import beside_parents
 from darwinmerge_operator.status import Status, SuspendedReason
 from darwinmerge_operator.view import condition, holds, time_of

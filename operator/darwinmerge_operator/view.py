@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from darwinmerge_operator.crd import pruned
-from darwinmerge_operator.decide import REFUSED_SECONDS, Decision, Seen
+from darwinmerge_operator.decision import Decision, Seen
 from darwinmerge_operator.known import TOLD, Said, What, known
 from darwinmerge_operator.seen import SeenJob
 from darwinmerge_operator.status import REASONS, Condition, ConditionType, Progress, Shown, Status
+from darwinmerge_operator.waits import REFUSED_SECONDS
 
 ETA_SECONDS = 300  # it isn't known more exactly, and would change at every look
 STARTED = "its first Job was created"

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Walk, walk
-from darwinmerge.pipeline.tasks import ScoreSummary, Task
+from darwinmerge.pipeline.known import Walk
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import ScoreSummary
+from darwinmerge.pipeline.tasks import Task
 from darwinmerge.report.lines import title
 from darwinmerge.report.state import State, state_of
 from darwinmerge_operator.api import Object

@@ -11,7 +11,7 @@ import pytest
 from kubernetes.dynamic.exceptions import ConflictError
 
 from darwinmerge.errors import ExitCode
-from darwinmerge_operator.decide import Decision, Halt, Policy
+from darwinmerge_operator.decision import Decision, Halt, Policy
 from darwinmerge_operator.reconcile import merge_patch
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.tell import Event, manifest

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from darwinmerge.experiment.experiment import experiment_of
 from darwinmerge.experiment.load import load
+from darwinmerge.pipeline.results import Result, TaskId
 from darwinmerge.pipeline.retry import Attempt
 from darwinmerge.pipeline.runner import Runner
-from darwinmerge.pipeline.tasks import Result, Task, TaskId
+from darwinmerge.pipeline.tasks import Task
 from darwinmerge.store import layout
 
 

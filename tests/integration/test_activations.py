@@ -14,7 +14,8 @@ from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.evaluation.resident import load
-from darwinmerge.experiment.manifest import Health, Merge, Mri
+from darwinmerge.experiment.manifest import Health, Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.health.activations import Prepared
 from darwinmerge.health.compare import HealthTable, agreement_of
 from darwinmerge.health.stations import Stations

@@ -13,7 +13,7 @@ from requests import ConnectTimeout
 from darwinmerge.errors import BadConfiguration, BadInput, OutOfDisk, StoreUnreachable
 from darwinmerge.evaluation.harness import Benchmark
 from darwinmerge.evaluation.rows import RowSets
-from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.experiment.benchmark import BenchmarkTask
 
 ARC = BenchmarkTask.model_validate(
     {

@@ -20,7 +20,8 @@ from darwinmerge.experiment.load import load
 from darwinmerge.pipeline.claim import claim
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.plan import plan
-from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, ScoreSummary, TaskId
+from darwinmerge.pipeline.results import Done, Result, ScoreSummary, TaskId
+from darwinmerge.pipeline.tasks import ScoreInputs
 from darwinmerge.pipeline.worker import exit_code, perform
 from darwinmerge.store import open_store
 from tests.integration.conftest import SKILLS, World, darwin

@@ -9,7 +9,7 @@ import pytest
 
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.evaluation.harness import Benchmark
-from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.experiment.benchmark import BenchmarkTask
 from tests.integration.conftest import World, darwin
 from tests.integration.test_refusals import copied
 

@@ -11,12 +11,14 @@ import pytest
 from darwinmerge.checkpoint.folder import INDEX, ModelFolder
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.experiment import Bindings
-from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge.recipe import Mixing, Recipe
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.mri.task import mri, resolve
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import ExportInputs, ExportSummary, MriInputs
+from darwinmerge.pipeline.results import ExportSummary
+from darwinmerge.pipeline.tasks import ExportInputs, MriInputs
 from darwinmerge.publish.export import export
 from darwinmerge.search.genome import Genome
 from darwinmerge.store import FileStore, layout

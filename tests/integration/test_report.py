@@ -16,8 +16,10 @@ import pytest
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.claim import held, noted
-from darwinmerge.pipeline.plan import Results, plan, walk
-from darwinmerge.pipeline.tasks import Done, HealthSummary, Rejected, Result, ScoreSummary, Stage, TaskId, candidate_of
+from darwinmerge.pipeline.known import Results
+from darwinmerge.pipeline.plan import plan, walk
+from darwinmerge.pipeline.results import Done, HealthSummary, Rejected, Result, ScoreSummary, TaskId
+from darwinmerge.pipeline.tasks import Stage, candidate_of
 from darwinmerge.report.page import page
 from darwinmerge.report.state import costs_of
 from darwinmerge.report.summary import build

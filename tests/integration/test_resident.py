@@ -12,7 +12,8 @@ from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.evaluation import resident
 from darwinmerge.evaluation.resident import Resident
 from darwinmerge.experiment.load import load
-from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge import arithmetic
 from darwinmerge.merge.recipe import Decision, Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import diagnose

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from darwinmerge.evaluation.rows import RowSets
 from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
-from darwinmerge.pipeline.plan import Plan, Results, plan
+from darwinmerge.pipeline.known import Results
+from darwinmerge.pipeline.plan import Plan, plan
 from darwinmerge.pipeline.runner import Runner
 from darwinmerge.report.summary import RunSummary
 from tests.integration.conftest import SKILLS, World, darwin, make_world

@@ -8,7 +8,8 @@ import pytest
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.pair import aligned
 from darwinmerge.evaluation.resident import name_map
-from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe
 from darwinmerge.mri.table import diagnose
 from darwinmerge.search.genome import Genome

@@ -18,8 +18,9 @@ from darwinmerge.pipeline.claim import claim, held
 from darwinmerge.pipeline.orders import Order, Orders, order
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.plan import plan
+from darwinmerge.pipeline.results import Done
 from darwinmerge.pipeline.retention import spent
-from darwinmerge.pipeline.tasks import Done, LinearModel, ScoreInputs, Task
+from darwinmerge.pipeline.tasks import LinearModel, ScoreInputs, Task
 from darwinmerge.publish.copy import to_folder
 from darwinmerge.publish.staged import drop
 from darwinmerge.report.summary import RunSummary

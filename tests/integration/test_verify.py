@@ -11,7 +11,7 @@ import pytest
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.opening import open_model
 from darwinmerge.errors import BadInput
-from darwinmerge.experiment.manifest import Merge
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.publish.record import record_of
 from darwinmerge.publish.verify import Check, checks
 from darwinmerge.store.layout import CHILD_RECORD

@@ -16,8 +16,9 @@ from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.pipeline.orders import Message, Order, Orders, order
 from darwinmerge.pipeline.plan import plan, walk
+from darwinmerge.pipeline.results import Result, TaskId
 from darwinmerge.pipeline.retention import spent
-from darwinmerge.pipeline.tasks import REVISIONS, ResolveInputs, Result, Task, TaskId
+from darwinmerge.pipeline.tasks import REVISIONS, ResolveInputs, Task
 from tests.integration.conftest import World, command, darwin
 
 NO_TORCH = (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from darwinmerge_operator.decide import Decision
+from darwinmerge_operator.decision import Decision
 from darwinmerge_operator.seen import SeenPod
 from darwinmerge_operator.status import Condition, ConditionType, Status
 from darwinmerge_operator.tell import Event, events_of

@@ -16,41 +16,45 @@ from hypothesis import strategies as st
 
 from darwinmerge.experiment.experiment import Bindings, Experiment, Limits
 from darwinmerge.experiment.kinds import Gene
-from darwinmerge.experiment.manifest import MAX_CANDIDATES, Spec
+from darwinmerge.experiment.manifest import Spec
+from darwinmerge.experiment.searching import MAX_CANDIDATES
 from darwinmerge.merge.recipe import Pins
-from darwinmerge.pipeline.plan import Outcome, Plan, Walk, plan, walk
-from darwinmerge.pipeline.tasks import (
-    ChildModel,
+from darwinmerge.pipeline.known import Outcome, Walk
+from darwinmerge.pipeline.plan import Plan, plan, walk
+from darwinmerge.pipeline.results import (
     Comparison,
     Done,
-    ExportInputs,
     ExportSummary,
-    HealthInputs,
     HealthSummary,
     Label,
-    MriInputs,
     MriSummary,
-    PublishInputs,
     PublishSummary,
     Rejected,
-    ReportInputs,
     ReportSummary,
-    ResolveInputs,
     ResolveSummary,
     Result,
     RowCounts,
-    RowsInputs,
     RowsSummary,
-    ScoreInputs,
     ScoreSummary,
-    SearchInputs,
     SearchSummary,
     Summary,
     Superseded,
-    Task,
     TaskId,
-    VerdictInputs,
     VerdictSummary,
+)
+from darwinmerge.pipeline.tasks import (
+    ChildModel,
+    ExportInputs,
+    HealthInputs,
+    MriInputs,
+    PublishInputs,
+    ReportInputs,
+    ResolveInputs,
+    RowsInputs,
+    ScoreInputs,
+    SearchInputs,
+    Task,
+    VerdictInputs,
     candidate_of,
 )
 from darwinmerge.search.genome import GENES, INERT, Genome

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from arms import ARMS, BUDGET, CONTRASTS, SEEDS, Outcome, dealt, interval, tables
 
-from darwinmerge.experiment.manifest import Bounds, Range
-from darwinmerge.pipeline.tasks import SearchSummary
+from darwinmerge.experiment.searching import Bounds, Range
+from darwinmerge.pipeline.results import SearchSummary
 from darwinmerge.search.genome import GENES
 
 FOUND = SearchSummary(history="", fitness=0.9, restarts=0, active=("attn", "density_b"), elites=((0.5,) * 6,))

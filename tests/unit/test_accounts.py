@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.checkpoint.pair import aligned
-from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe, linear_recipe
 from darwinmerge.mri.table import diagnose
 from darwinmerge.search.genome import Genome

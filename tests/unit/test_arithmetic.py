@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.dtypes import Bits, convert, narrow, widen
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge import mask
 from darwinmerge.merge.arithmetic import jobs, reference
 from darwinmerge.merge.kernel import merge_bf16

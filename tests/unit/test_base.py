@@ -15,8 +15,10 @@ from darwinmerge.checkpoint.pair import aligned, aligned_base
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.experiment.experiment import experiment_of
 from darwinmerge.experiment.load import parse
-from darwinmerge.experiment.manifest import Fitness, Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.experiment.places import require_apart
+from darwinmerge.experiment.searching import Fitness
 from darwinmerge.merge.arithmetic import jobs, merged_tensors
 from darwinmerge.merge.overrides import Override, overriding
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe

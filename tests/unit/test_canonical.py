@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from darwinmerge.canonical import canonical, digest, digest_lines, rounded
 from darwinmerge.experiment.load import parse
-from darwinmerge.experiment.manifest import Evolution, Merge, Mri, Search
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
+from darwinmerge.experiment.searching import Evolution, Search
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.tasks import FatherModel, LinearModel, MotherModel
 from tests.build import manifest_text

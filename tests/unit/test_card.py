@@ -11,11 +11,14 @@ from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.evaluation.answers import Answers, TaskAnswers
 from darwinmerge.evaluation.rows import Row, RowSets, TaskRows
 from darwinmerge.evaluation.verdict import compare, label
-from darwinmerge.experiment.manifest import BenchmarkTask, Merge
+from darwinmerge.experiment.benchmark import BenchmarkTask
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe
-from darwinmerge.pipeline.plan import Generation, Walk
-from darwinmerge.pipeline.tasks import HealthSummary, PublishInputs, ScoreSummary, Terms, VerdictSummary
-from darwinmerge.publish.card import Findings, card
+from darwinmerge.pipeline.known import Generation, Walk
+from darwinmerge.pipeline.results import HealthSummary, ScoreSummary, VerdictSummary
+from darwinmerge.pipeline.tasks import PublishInputs, Terms
+from darwinmerge.publish.card import card
+from darwinmerge.publish.card_head import Findings
 from darwinmerge.publish.licences import forbids
 from darwinmerge.publish.lineage import Ancestor, Licence, ancestor
 from darwinmerge.publish.record import Record

@@ -10,21 +10,15 @@ from hypothesis import given, settings
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment, Limits
 from darwinmerge.pipeline.orders import Message, Order, encode
-from darwinmerge.pipeline.tasks import Done, Result, ScoreInputs, TaskId
-from darwinmerge_operator.decide import (
-    MAX_DISRUPTIONS,
-    NODE_SECONDS,
-    PENDING_SECONDS,
-    TURN_SECONDS,
-    Decision,
-    Policy,
-    Seen,
-    decide,
-)
+from darwinmerge.pipeline.results import Done, Result, TaskId
+from darwinmerge.pipeline.tasks import ScoreInputs
+from darwinmerge_operator.decide import decide
+from darwinmerge_operator.decision import Decision, Policy, Seen
 from darwinmerge_operator.ending import Ending
 from darwinmerge_operator.job import Start
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
 from darwinmerge_operator.seen import SeenJob, SeenPod
+from darwinmerge_operator.waits import MAX_DISRUPTIONS, NODE_SECONDS, PENDING_SECONDS, TURN_SECONDS
 from tests.unit.plan_world import ANY_WORLDS, SEEDS, World, experiment, run, with_steps
 
 HOUR = 3600.0

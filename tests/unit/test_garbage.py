@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.garbage import Waste, waste
-from darwinmerge.pipeline.plan import ranked, walk
-from darwinmerge.pipeline.tasks import Done, ExportSummary, PublishSummary, Result, ScoreSummary, TaskId
+from darwinmerge.pipeline.known import ranked
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Done, ExportSummary, PublishSummary, Result, ScoreSummary, TaskId
 from darwinmerge.store import Stat, layout
 from tests.unit.plan_world import (
     ANY_WORLDS,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from darwinmerge.experiment.manifest import Breeding
+from darwinmerge.experiment.searching import Breeding
 from darwinmerge.search.genetic import Genetic, slerp
 from darwinmerge.search.genome import DECIMALS
 from darwinmerge.search.ranking import ranking

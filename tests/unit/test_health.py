@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.dtypes import widen
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.experiment.manifest import Health, Merge, Mri
+from darwinmerge.experiment.manifest import Health, Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.health.compare import Activations, Distances, HealthTable, compare
 from darwinmerge.health.distance import squares
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darwinmerge.errors import BadConfiguration, ExitCode
+from darwinmerge.experiment.benchmark import BenchmarkTask
 from darwinmerge.experiment.experiment import Bindings, Limits
 from darwinmerge.experiment.kinds import KindRule
-from darwinmerge.experiment.manifest import BenchmarkTask, Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge.recipe import Mixing, Pins
 from darwinmerge.pipeline.orders import Failure, Message, Order, Orders, Part, encode, order
 from darwinmerge.pipeline.retry import Attempt, GiveUp, retry

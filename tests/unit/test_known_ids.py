@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from darwinmerge.experiment.load import parse
-from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge.arithmetic import merged_tensors
 from darwinmerge.merge.recipe import Mixing, Pins, child_recipe, linear_recipe
 from darwinmerge.mri.table import diagnose

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from darwinmerge.errors import ExitCode
-from darwinmerge.pipeline.tasks import Candidate, Done, ReportSummary, Result, ScoreSummary, TaskId
+from darwinmerge.pipeline.results import Candidate, Done, ReportSummary, Result, ScoreSummary, TaskId
 from darwinmerge.search.genome import Genome
 from darwinmerge.store import layout
 from darwinmerge.store.base import Ref

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from darwinmerge import hub, s3
 from darwinmerge.cli.merge import parse_genome
 from darwinmerge.errors import BadConfiguration, ExitCode
+from darwinmerge.experiment.fields import parse_size
 from darwinmerge.experiment.load import load, parse
-from darwinmerge.experiment.manifest import Manifest, parse_size
+from darwinmerge.experiment.manifest import Manifest
 from tests.build import manifest, manifest_text
 
 

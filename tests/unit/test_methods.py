@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.dtypes import Bits, widen
-from darwinmerge.experiment.manifest import Merge
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge import mask
 from darwinmerge.merge.combine import combined
 from darwinmerge.merge.combine_torch import combined as combined_in_torch

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from darwinmerge.pipeline.plan import walk
 from darwinmerge_operator.cluster_spec import Cluster
-from darwinmerge_operator.decide import Decision
+from darwinmerge_operator.decision import Decision
 from darwinmerge_operator.figures import PHASES, Figures, figures_of, samples, told_of
 from darwinmerge_operator.metric import OPERATOR, RUN, documented
 from darwinmerge_operator.metrics import Metrics

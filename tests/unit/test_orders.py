@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.pipeline.orders import MESSAGE_BYTES, Failure, Message, Orders, encode, order
-from darwinmerge.pipeline.tasks import REVISIONS, ResolveInputs, Result, Superseded, Task
+from darwinmerge.pipeline.results import Result, Superseded
+from darwinmerge.pipeline.tasks import REVISIONS, ResolveInputs, Task
 from tests.unit.plan_world import ANY_WORLDS, SEEDS, World, at_random, experiment, run
 
 RESOLVE = Task(revision=REVISIONS["resolve"], seed=0, inputs=ResolveInputs())

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darwinmerge.experiment.kinds import gene_of
-from darwinmerge.experiment.manifest import Bounds, Densities, Fitness, Merge, Range, Search, Transplant
+from darwinmerge.experiment.merging import Merge, Transplant
+from darwinmerge.experiment.searching import Bounds, Densities, Fitness, Range, Search
 from darwinmerge.merge.recipe import Mixing
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.search import phase1

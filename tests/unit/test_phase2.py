@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from darwinmerge.canonical import canonical
 from darwinmerge.experiment.kinds import Gene
 from darwinmerge.experiment.load import parse
-from darwinmerge.experiment.manifest import Bounds, Breeding, Search, Spec
+from darwinmerge.experiment.manifest import Spec
+from darwinmerge.experiment.searching import Bounds, Breeding, Search
 from darwinmerge.search import phase2
 from darwinmerge.search.genome import DECIMALS, GENES, Box, Genome
 from darwinmerge.search.phase2 import Scores, propose

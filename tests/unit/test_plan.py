@@ -14,29 +14,25 @@ from hypothesis import strategies as st
 
 from darwinmerge.canonical import canonical, digest
 from darwinmerge.experiment.experiment import Bindings, Experiment, Limits, science_of
-from darwinmerge.experiment.manifest import MAX_CANDIDATES
+from darwinmerge.experiment.searching import MAX_CANDIDATES
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline import plan as plan_module
-from darwinmerge.pipeline.plan import Generation, Outcome, plan, ranked
-from darwinmerge.pipeline.tasks import (
+from darwinmerge.pipeline.known import Generation, Outcome, ranked
+from darwinmerge.pipeline.plan import plan
+from darwinmerge.pipeline.results import (
     RESULT,
     Candidate,
-    ChildModel,
     Done,
     HealthSummary,
-    MriInputs,
-    PublishInputs,
     Rejected,
-    ResolveInputs,
     RowCounts,
     RowsSummary,
-    ScoreInputs,
     ScoreSummary,
     SearchSummary,
     Superseded,
-    Task,
     TaskId,
 )
+from darwinmerge.pipeline.tasks import ChildModel, MriInputs, PublishInputs, ResolveInputs, ScoreInputs, Task
 from darwinmerge.report.state import child_place
 from darwinmerge.search.genome import GENES, Genome
 from darwinmerge.search.phase2 import Scores, propose

@@ -15,7 +15,7 @@ from rich.console import Console
 from darwinmerge.checkpoint.commits import at_commits
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.pipeline.tasks import candidate_of
-from darwinmerge_operator.decide import Policy
+from darwinmerge_operator.decision import Policy
 from darwinmerge_operator.resource import from_api
 from darwinmerge_operator.status import REASONS, Condition, Status
 from kubectl_darwin import diff, gitops, history, logs, screen, status

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import ranked
+from darwinmerge.pipeline.known import ranked
 from darwinmerge.pipeline.progress import Progress, summarise
-from darwinmerge.pipeline.tasks import Done, RowCounts, RowsSummary, ScoreInputs, ScoreSummary, Task
+from darwinmerge.pipeline.results import Done, RowCounts, RowsSummary, ScoreSummary
+from darwinmerge.pipeline.tasks import ScoreInputs, Task
 from tests.unit.plan_world import (
     ANY_WORLDS,
     SEEDS,

@@ -3,7 +3,7 @@
 import pytest
 
 from darwinmerge.errors import BadInput
-from darwinmerge.experiment.manifest import Merge, Transplant
+from darwinmerge.experiment.merging import Merge, Transplant
 from darwinmerge.merge.recipe import Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.search.genome import Genome

@@ -3,9 +3,10 @@
 from hypothesis import given, settings
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import ranked, walk
+from darwinmerge.pipeline.known import ranked
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Done, ScoreSummary
 from darwinmerge.pipeline.retention import spent
-from darwinmerge.pipeline.tasks import Done, ScoreSummary
 from tests.unit.plan_world import (
     ANY_WORLDS,
     SEEDS,

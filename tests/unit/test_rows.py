@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from darwinmerge.errors import BadInput
 from darwinmerge.evaluation.rows import Row, Rows, TaskRows, content_hash, partition, portions, question_hash
-from darwinmerge.experiment.manifest import BenchmarkTask, SearchRows, VerdictRows
+from darwinmerge.experiment.benchmark import BenchmarkTask, SearchRows, VerdictRows
 
 
 def sha(text: str) -> str:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darwinmerge.checkpoint.folder import ModelFolder
-from darwinmerge.experiment.manifest import Merge, Mri
+from darwinmerge.experiment.manifest import Mri
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge.recipe import Pins, linear_recipe
 from darwinmerge.mri.table import diagnose
 from darwinmerge.publish.shards import file_name, split

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge_operator.decide import Decision, Halt, Policy
+from darwinmerge_operator.decision import Decision, Halt, Policy
 from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.tell import Event, events_of, manifest

@@ -14,16 +14,8 @@ from darwinmerge.evaluation.task import verdict
 from darwinmerge.evaluation.verdict import compare, label
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import (
-    REVISIONS,
-    Against,
-    Comparison,
-    Done,
-    Label,
-    Task,
-    VerdictInputs,
-    VerdictSummary,
-)
+from darwinmerge.pipeline.results import Against, Comparison, Done, Label, VerdictSummary
+from darwinmerge.pipeline.tasks import REVISIONS, Task, VerdictInputs
 from darwinmerge.pipeline.worker import perform
 from darwinmerge.store import FileStore, layout
 from tests.build import outcomes

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.plan import walk
-from darwinmerge.pipeline.tasks import Done
+from darwinmerge.pipeline.results import Done
 from darwinmerge.search.genome import GENES
-from darwinmerge_operator.decide import PENDING_SECONDS, Decision, Halt, Policy
+from darwinmerge_operator.decision import Decision, Halt, Policy
 from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.status import MESSAGE_LETTERS, RECENT, Status
 from darwinmerge_operator.view import STARTED, condition, differs, read, refused, status_of
+from darwinmerge_operator.waits import PENDING_SECONDS
 from tests.clustered import longest_status
 from tests.unit.looks import BETWEEN, Looks, running
 from tests.unit.plan_world import (

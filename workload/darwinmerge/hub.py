@@ -14,31 +14,32 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, StoreUnreachable
+from darwinmerge.hub_errors import (
+    _TOKEN,
+    AGAIN,
+    LONGEST_WAIT,
+    May,
+    asked_wait,
+    endpoint,
+    named,
+    origin_of,
+    sent_headers,
+    told_hub,
+)
 from darwinmerge.uri import MODEL, REVISION, without_user
 
 T = TypeVar("T")
-
 ATTEMPTS = 8  # in a row at one request that bring nothing; with exponential back-off about a minute
 PAGED_ATTEMPTS = 2  # at a listing, each page of which huggingface_hub asks for six times by itself
 LONGEST_BACKOFF = 20.0  # seconds
-LONGEST_WAIT = 600.0  # seconds that the hub may ask for; its limits count by five minutes
 TIMEOUT = 60.0  # seconds without a byte
-AGAIN = (408, 425, 429, 500, 502, 503, 504)  # statuses that pass by themselves
 MAIN = "main"
-
 _URI = re.compile(f"hf://({MODEL})(?:@({REVISION}))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_LIMIT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")  # in a `RateLimit` header: nothing left for t seconds
-_TOKEN = (
-    "set HF_TOKEN to a token that may {} it (in a cluster: by a secretKeyRef in spec.cluster.template.env, or as a "
-    "key of the Secret that spec.cluster.store.credentialsSecret names)"
-)
-May = Literal["read", "write"]
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Reader:
         """Add to `found` what one request gives of these bytes."""
         known = self._places.get(name)
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        headers |= {} if known else _headers()
+        headers |= {} if known else sent_headers()
         url = known or _url(self._at, name)
         with _session().stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as answer:
             if answer.status_code not in (200, 206):
@@ -167,7 +168,7 @@ class Reader:
                     self._places.pop(name, None)
                 raise _Refusal(answer, stale)
             self._require_asked(answer, name, start)
-            if _origin(str(answer.url)) != _origin(url):
+            if origin_of(str(answer.url)) != origin_of(url):
                 self._places[name] = str(answer.url)
             for part in answer.iter_raw():  # to its end, so that the connection can be used again
                 found += part[: stop - start]
@@ -181,7 +182,7 @@ class Reader:
         given = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
         if answer.status_code == 200 and start:
             raise BadConfiguration(
-                f"{place}: {_hub()} gives whole files only; set HF_ENDPOINT to a hub that gives parts of them, or "
+                f"{place}: {told_hub()} gives whole files only; set HF_ENDPOINT to a hub that gives parts of them, or "
                 "download the model and give its folder"
             )
         if given and (int(given[1]), int(given[2])) != (start, size):
@@ -211,12 +212,12 @@ def answer(place: str, ask: Callable[[Any], T], attempts: int = ATTEMPTS, may: M
         raise BadConfiguration(
             "hf:// needs huggingface_hub, which isn't installed: pip install 'darwinmerge[hub]'"
         ) from None
-    if "authorization" not in _headers() and may == "write":  # what is wrong with a token is said before all else
+    if "authorization" not in sent_headers() and may == "write":  # what is wrong with a token is said before all else
         raise BadConfiguration(f"{place}: nobody uploads without a token; {_TOKEN.format(may)}")
     failed = 0
     while True:
         try:
-            return ask(HfApi(endpoint=_endpoint(), library_name="darwinmerge", library_version=__version__))
+            return ask(HfApi(endpoint=endpoint(), library_name="darwinmerge", library_version=__version__))
         except Exception as error:
             failed += 1
             _wait(error, place, failed, attempts, may)
@@ -231,82 +232,10 @@ def _wait(error: Exception, place: str, failed: int, attempts: int = ATTEMPTS, m
     found = named(error, place, may)
     if not isinstance(found, StoreUnreachable) or failed >= attempts:
         raise found from None
-    asked = _asked_wait(getattr(error, "response", None))
+    asked = asked_wait(getattr(error, "response", None))
     if asked is not None and asked > LONGEST_WAIT:
         raise StoreUnreachable(f"{found}; it asks to wait {asked:.0f} s: run again then") from None
     time.sleep(min(LONGEST_BACKOFF, (0.5 + random.random()) * 0.5 * 2**failed) if asked is None else asked)
-
-
-def _asked_wait(response: Any) -> float | None:
-    """Seconds that an answer asks to wait, by `Retry-After` or the hub's `RateLimit`; None where it doesn't."""
-    if response is None:
-        return None
-    after, limit = response.headers.get("Retry-After", ""), _LIMIT.search(response.headers.get("RateLimit", ""))
-    if after.strip().isdigit():
-        return float(after)
-    return float(limit[1]) if limit and response.status_code == 429 else None
-
-
-def named(error: BaseException, place: str, may: May = "read") -> DarwinError:
-    """What to say of an error of the hub, or on the way to it, about a model or a file.
-
-    `BadConfiguration` and `BadInput` where only a person can mend it, `StoreUnreachable` for what passes. The text of
-    an error from below is told only where it can't hold a header.
-    """
-    import httpx2
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-
-    if isinstance(error, DarwinError):
-        return error
-    if isinstance(error, RuntimeError) and error.__cause__:  # in which huggingface_hub wraps the errors of an upload
-        return named(error.__cause__, place, may)
-    response = getattr(error, "response", None)
-    if response is not None:
-        return _refused(response, place) if may == "write" else _answered(response, place)
-    if isinstance(error, OfflineModeIsEnabled):
-        remedy = "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or give a folder of this machine"
-        return BadConfiguration(f"{place}: the hub is switched off by the environment; {remedy}")
-    if isinstance(error, HFValidationError):
-        return BadConfiguration(f"{place}: not a model's name on the hub")
-    if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
-        return BadConfiguration(f"{place}: {_hub()} is no place of a hub; correct HF_ENDPOINT")
-    if isinstance(error, (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError, httpx2.ProxyError)):
-        return StoreUnreachable(f"{place}: {type(error).__name__}: {error or 'no answer'} ({_hub()})")
-    return StoreUnreachable(f"{place}: {type(error).__name__} ({_hub()})")
-
-
-def _answered(response: Any, place: str) -> DarwinError:
-    """What to say of an answer with an error."""
-    status, code, token = response.status_code, response.headers.get("X-Error-Code", ""), _TOKEN.format("read")
-    model = place.removeprefix("hf://").partition("@")[0]
-    if code == "GatedRepo":
-        page = f"accept its terms at {_hub()}/{model}"
-        return BadConfiguration(f"{place}: {model} is gated, and you may not read it ({status}); {page}, and {token}")
-    if code == "RevisionNotFound":
-        return BadInput(f"{place}: {model} has no such revision; give a branch, a tag or a whole commit")
-    if code == "EntryNotFound":
-        return BadInput(f"{place}: {model} has no such file at this revision")
-    if status == 404:
-        return BadInput(f"{place}: the hub has no such model ({_hub()}); correct its name, or {token}")
-    if status in (401, 403):
-        who = "with this token" if "authorization" in _headers() else "to those without a token"
-        return BadConfiguration(f"{place}: the hub shows no such model {who} ({status}); correct its name, or {token}")
-    if status in AGAIN:
-        return StoreUnreachable(f"{place}: the hub answers {status}")
-    return BadInput(f"{place}: the hub answers {status}{f' ({code})' if code else ''}; look at {_hub()}/{model}")
-
-
-def _refused(response: Any, place: str) -> DarwinError:
-    """What to say of an answer with an error to an upload."""
-    status, says = response.status_code, response.headers.get("X-Error-Message", "")[:200]
-    if status == 412:
-        return StoreUnreachable(f"{place}: somebody else committed at the same time; run again")
-    if status in AGAIN or _origin(str(response.request.url)) != _origin(_endpoint()):  # signatures expire
-        return StoreUnreachable(f"{place}: the hub, or its storage, answers {status} to an upload")
-    said = f"({status}{': ' if says else ''}{says})"
-    if status in (401, 403):
-        return BadConfiguration(f"{place}: the hub takes no upload with this token {said}; {_TOKEN.format('write')}")
-    return BadInput(f"{place}: the hub refuses the upload {said}; look at {_hub()}")
 
 
 def _session() -> Any:
@@ -318,37 +247,7 @@ def _session() -> Any:
     return get_session()
 
 
-def _hub() -> str:
-    """The endpoint, for messages."""
-    return without_user(_endpoint())
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
-
-
 def _url(at: Revision, name: str) -> str:
     from huggingface_hub import hf_hub_url
 
     return hf_hub_url(at.model, name, revision=at.revision)
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
-
-
-def _headers() -> dict[str, str]:
-    """Headers of a request to the hub, the token among them.
-
-    Raises:
-        BadConfiguration: the token can't be one; it isn't shown.
-    """
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    headers: dict[str, str] = build_hf_headers(library_name="darwinmerge", library_version=__version__)
-    if not re.fullmatch(r"(Bearer [!-~]+)?", headers.get("authorization", "")):
-        raise BadConfiguration("HF_TOKEN: it holds what no token has (spaces, line ends, letters beyond ASCII)")
-    return headers

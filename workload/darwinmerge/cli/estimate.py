@@ -7,10 +7,10 @@ import yaml
 from darwinmerge.checkpoint.opening import local_path, open_model
 from darwinmerge.errors import BadConfiguration, BadInput
 from darwinmerge.evaluation.statistics import detectable, rows_needed
+from darwinmerge.experiment.benchmark import BenchmarkTask
 from darwinmerge.experiment.experiment import SIDES, Experiment, planned_questions
-from darwinmerge.experiment.manifest import BenchmarkTask
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.tasks import RowCounts
+from darwinmerge.pipeline.results import RowCounts
 from darwinmerge.publish.licences import forbids
 from darwinmerge.publish.lineage import ancestor
 

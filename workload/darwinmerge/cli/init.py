@@ -10,10 +10,11 @@ import click
 
 from darwinmerge.cli.validate import model_of
 from darwinmerge.errors import BadConfiguration
+from darwinmerge.experiment.benchmark import Evaluation
 from darwinmerge.experiment.experiment import experiment_of, planned_questions
 from darwinmerge.experiment.load import check, parse
-from darwinmerge.experiment.manifest import Evaluation, Evolution
 from darwinmerge.experiment.places import require_apart
+from darwinmerge.experiment.searching import Evolution
 from darwinmerge.experiment.written import written
 
 HEAD = "# Made by `darwin init`; docs/manifest.md tells of each field. Next: `darwin validate {0}`, `darwin run {0}`.\n"

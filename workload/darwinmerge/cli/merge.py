@@ -15,8 +15,9 @@ from rich.table import Table
 from darwinmerge.checkpoint.folder import ModelFolder
 from darwinmerge.cli.pair import console, diagnosed, open_base, open_pair, settings, takes_settings, writing
 from darwinmerge.errors import BadConfiguration
+from darwinmerge.experiment.fields import parse_size
 from darwinmerge.experiment.load import not_yaml, refused
-from darwinmerge.experiment.manifest import Spec, parse_size
+from darwinmerge.experiment.manifest import Spec
 from darwinmerge.merge.methods import METHODS
 from darwinmerge.merge.overrides import Override, Overrides, overriding
 from darwinmerge.merge.recipe import Pins, Recipe, child_recipe

@@ -11,7 +11,7 @@ from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.manifest import Manifest
 from darwinmerge.experiment.places import require_apart
-from darwinmerge.pipeline.tasks import RowCounts
+from darwinmerge.pipeline.results import RowCounts
 
 EPILOG = """
 \b

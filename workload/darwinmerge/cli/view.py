@@ -10,8 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.progress import summarise
+from darwinmerge.pipeline.results import Result, TaskId
 from darwinmerge.pipeline.retry import Attempt
-from darwinmerge.pipeline.tasks import Result, ScoreInputs, Task, TaskId
+from darwinmerge.pipeline.tasks import ScoreInputs, Task
 from darwinmerge.report.lines import line, title
 
 EVERY_SECONDS = 15.0  # a line of progress at most this often, where there is no terminal

@@ -17,7 +17,7 @@ from darwinmerge.evaluation.questions import Prompting, Questions
 from darwinmerge.evaluation.rows import Row, Rows, RowSets, content_hash, marks_of, partition, portions, question_hash
 from darwinmerge.evaluation.task_file import REMEDY, config_of
 from darwinmerge.evaluation.unloadable import unloadable
-from darwinmerge.experiment.manifest import TASK_NAME, BenchmarkTask
+from darwinmerge.experiment.benchmark import TASK_NAME, BenchmarkTask
 
 PLAIN = Prompting()
 

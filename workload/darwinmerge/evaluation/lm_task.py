@@ -7,7 +7,7 @@ from typing import Any
 
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration
-from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.experiment.benchmark import BenchmarkTask
 
 
 def digest_of(task: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.evaluation.rows import content_hash
-from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.experiment.benchmark import BenchmarkTask
 
 FEWSHOT_SEED = 1234  # lm-eval's own default
 

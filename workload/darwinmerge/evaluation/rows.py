@@ -12,7 +12,7 @@ from typing import Any
 
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadInput
-from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.experiment.benchmark import BenchmarkTask
 from darwinmerge.experiment.types import Frozen
 
 

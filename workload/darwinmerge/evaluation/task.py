@@ -14,22 +14,11 @@ from darwinmerge.evaluation.rejection import OtherGenomes, Rejection
 from darwinmerge.evaluation.rows import Row, RowSets
 from darwinmerge.evaluation.statistics import weighted_mean
 from darwinmerge.evaluation.verdict import compare, label
-from darwinmerge.experiment.manifest import BenchmarkTask
+from darwinmerge.experiment.benchmark import BenchmarkTask
 from darwinmerge.pipeline.claim import fetch_result
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import (
-    Candidate,
-    Done,
-    RowCounts,
-    RowSet,
-    RowsInputs,
-    RowsSummary,
-    ScoreInputs,
-    ScoreSummary,
-    VerdictInputs,
-    VerdictSummary,
-    candidate_of,
-)
+from darwinmerge.pipeline.results import Candidate, Done, RowCounts, RowsSummary, ScoreSummary, VerdictSummary
+from darwinmerge.pipeline.tasks import RowSet, RowsInputs, ScoreInputs, VerdictInputs, candidate_of
 from darwinmerge.search.genome import Genome
 from darwinmerge.store import Ref, fetch_json, fetch_known, layout
 

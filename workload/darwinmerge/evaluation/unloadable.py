@@ -12,7 +12,7 @@ from darwinmerge.errors import (
     causes,
     machine_fault,
 )
-from darwinmerge.hub import AGAIN
+from darwinmerge.hub_errors import AGAIN
 
 # Of `datasets` and whatever it reads with, by name: builtins, httpx2, aiohttp and requests each have some of these.
 _TRANSPORT = frozenset({"ConnectionError", "TimeoutError", "TransportError", "ClientConnectionError", "Timeout"})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from darwinmerge.evaluation.statistics import Values, bootstrap_interval, sign_flip_p, weighted_mean
-from darwinmerge.pipeline.tasks import Against, Comparison, Label
+from darwinmerge.pipeline.results import Against, Comparison, Label
 
 
 def compare(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from darwinmerge.canonical import canonical
-from darwinmerge.experiment.manifest import Evaluation, Hub, Manifest, Spec
+from darwinmerge.experiment.benchmark import Evaluation
+from darwinmerge.experiment.manifest import Hub, Manifest, Spec
 from darwinmerge.experiment.types import Count, Frozen, Side
 
 Who = Side | Literal["base"]

@@ -13,7 +13,8 @@ from darwinmerge.health.distance import distances
 from darwinmerge.mri.figures import measure
 from darwinmerge.mri.table import TensorRow
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import HealthInputs, HealthSummary
+from darwinmerge.pipeline.results import HealthSummary
+from darwinmerge.pipeline.tasks import HealthInputs
 from darwinmerge.store import Ref, layout
 
 if TYPE_CHECKING:

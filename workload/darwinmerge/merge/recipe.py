@@ -15,7 +15,7 @@ from pydantic import Field
 from darwinmerge.canonical import digest, rounded
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.kinds import gene_of
-from darwinmerge.experiment.manifest import Merge
+from darwinmerge.experiment.merging import Merge
 from darwinmerge.experiment.types import Frozen, Side
 from darwinmerge.merge.methods import METHODS, MethodName, density_genes
 from darwinmerge.merge.methods.method import Terms

@@ -5,7 +5,8 @@ from darwinmerge.errors import BadInput
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.mri.table import diagnose, names_of, require_finite, spread, table_digest, to_parquet
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import MriInputs, MriSummary, ResolveSummary
+from darwinmerge.pipeline.results import MriSummary, ResolveSummary
+from darwinmerge.pipeline.tasks import MriInputs
 from darwinmerge.publish.licences import require_shareable
 from darwinmerge.store import Ref, layout
 

@@ -8,7 +8,7 @@ from darwinmerge.experiment.experiment import MAY_CHANGE, SIDES, Experiment, dif
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Pins
 from darwinmerge.pipeline.place import opened
-from darwinmerge.pipeline.tasks import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
+from darwinmerge.pipeline.results import RESULT, Done, PublishSummary, ResolveSummary, Result, TaskId
 from darwinmerge.publish.place import standing
 from darwinmerge.store import Store, damaged, fetch_each, fetch_model, layout
 from darwinmerge.uri import file_path

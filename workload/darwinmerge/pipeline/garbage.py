@@ -15,9 +15,10 @@ from typing import Literal
 from darwinmerge.checkpoint.folder import INDEX
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Results, Walk, walk
+from darwinmerge.pipeline.known import Results, Walk
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Done, ExportSummary, PublishSummary, ScoreSummary
 from darwinmerge.pipeline.retention import spent
-from darwinmerge.pipeline.tasks import Done, ExportSummary, PublishSummary, ScoreSummary
 from darwinmerge.store import Stat, layout
 
 Why = Literal["staged children that can't win", "children of former winners", "old logs", "half written, a day old"]

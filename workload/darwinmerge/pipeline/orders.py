@@ -13,8 +13,9 @@ from pydantic import model_validator
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Bindings, Experiment
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.results import Result, TaskId
 from darwinmerge.pipeline.retention import Spent
-from darwinmerge.pipeline.tasks import Result, Task, TaskId
+from darwinmerge.pipeline.tasks import Task
 
 MESSAGE_BYTES = 4096
 FAILURE_LETTERS = 600  # of an error's message

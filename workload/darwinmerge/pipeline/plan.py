@@ -7,48 +7,46 @@ So restart, resume and replay need no code of their own.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from darwinmerge.canonical import digest
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.manifest import Mri
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.pipeline.known import Generation, Outcome, Results, Walk, ranked, recorded_genomes
+from darwinmerge.pipeline.results import (
+    Done,
+    ExportSummary,
+    HealthSummary,
+    MriSummary,
+    PublishSummary,
+    Rejected,
+    ResolveSummary,
+    RowsSummary,
+    ScoreSummary,
+    SearchSummary,
+    VerdictSummary,
+)
 from darwinmerge.pipeline.tasks import (
     REVISIONS,
-    Candidate,
     ChildModel,
-    Done,
     ExportInputs,
-    ExportSummary,
     FatherModel,
     HealthInputs,
-    HealthSummary,
     Inputs,
     LinearModel,
     Model,
     MotherModel,
     MriInputs,
-    MriSummary,
     PublishInputs,
-    PublishSummary,
-    Rejected,
     ReportInputs,
     ResolveInputs,
-    ResolveSummary,
-    Result,
     RowSet,
     RowsInputs,
-    RowsSummary,
     ScoreInputs,
-    ScoreSummary,
     SearchInputs,
-    SearchSummary,
-    Superseded,
     Task,
-    TaskId,
     VerdictInputs,
-    VerdictSummary,
     mixing_of,
     terms_of,
     withheld,
@@ -57,15 +55,6 @@ from darwinmerge.search.genome import Genome
 from darwinmerge.search.phase2 import Scores, propose
 
 S = TypeVar("S", bound=Frozen)
-Results = Mapping[TaskId, Result]
-
-
-class Outcome(Frozen):
-    """How an experiment ended."""
-
-    kind: Literal["Complete", "Failed"]
-    reason: str  # Complete: the verdict's label; Failed: a reason in CamelCase
-    message: str = ""
 
 
 class Plan(Frozen):
@@ -73,50 +62,6 @@ class Plan(Frozen):
 
     ready: tuple[Task, ...] = ()  # by priority; all of them may run at once
     outcome: Outcome | None = None
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One generation of children, as far as it is known."""
-
-    number: int
-    tasks: tuple[Task, ...]
-    genomes: tuple[Genome, ...]
-    results: tuple[ScoreSummary | Rejected | None, ...]
-
-    @property
-    def scores(self) -> Scores | None:
-        """Scores in order, None for a rejected candidate; None as long as one is missing."""
-        if any(result is None for result in self.results):
-            return None
-        return tuple(r.score if isinstance(r, ScoreSummary) else None for r in self.results)
-
-
-@dataclass
-class Walk:
-    """All that an experiment's results say, stage by stage, and the tasks that are ready."""
-
-    ready: list[Task] = field(default_factory=list)
-    outcome: Outcome | None = None
-    resolved: ResolveSummary | None = None
-    rows: RowsSummary | None = None
-    mri: MriSummary | None = None
-    search: SearchSummary | None = None
-    parents: dict[str, ScoreSummary] = field(default_factory=dict)  # father, mother, linear on search rows
-    generations: list[Generation] = field(default_factory=list)
-    finalists: dict[int, ScoreSummary] = field(default_factory=dict)  # place among finalists -> search and fresh rows
-    winner: ScoreSummary | None = None
-    export: ExportSummary | None = None
-    health: HealthSummary | None = None
-    verdicts: dict[str, ScoreSummary] = field(default_factory=dict)  # child, father, mother, linear on verdict rows
-    verdict: VerdictSummary | None = None
-    published: PublishSummary | None = None
-
-    @property
-    def tied(self) -> int:
-        """How many others have the winner's own score on all rows that it was chosen on: an order decided then."""
-        scores = [summary.score for summary in self.finalists.values() or ranked(self.generations)]
-        return max(scores.count(max(scores, default=0.0)) - 1, 0)
 
 
 def plan(experiment: Experiment, results: Results) -> Plan:
@@ -204,7 +149,7 @@ class _Walker:
         """Generation after generation, up to the first that isn't finished."""
         elites = [Genome.of(genes) for genes in search.elites]
         past: list[tuple[Sequence[Genome], Scores]] = []
-        recorded = _recorded(self.results)
+        recorded = recorded_genomes(self.results)
         for number in range(1, self.spec.evolution.steps + 1):
             genomes = recorded.get(number) or propose(number, elites, past, search.active, self.spec)
             if not genomes:
@@ -349,34 +294,6 @@ def walk(experiment: Experiment, results: Results) -> Walk:
         seen.ready = [task for task in seen.ready if task.stage == "report"]
         seen.outcome = None if seen.ready else seen.outcome
     return seen
-
-
-def ranked(generations: Sequence[Generation]) -> list[ScoreSummary]:
-    """Scored candidates, best first, one a recipe; of equal scores the earlier comes first."""
-    found = [r for g in generations for r in g.results if isinstance(r, ScoreSummary)]
-    best: dict[str, ScoreSummary] = {}
-    for summary in sorted(found, key=lambda s: -s.score):
-        best.setdefault(summary.recipe, summary)
-    return list(best.values())
-
-
-def _recorded(results: Results) -> dict[int, tuple[Genome, ...]]:
-    """Genomes of generations that results vouch for, so that no past generation is computed again."""
-    superseded = [result for result in results.values() if isinstance(result, Superseded)]
-    adopted = {r.generation: tuple(Genome.of(genes) for genes in r.genomes) for r in superseded}
-    members: dict[int, dict[int, Candidate]] = {}
-    for result in results.values():
-        candidate = None
-        if isinstance(result, Rejected):
-            candidate = result.candidate
-        elif isinstance(result, Done) and isinstance(result.summary, ScoreSummary):
-            candidate = result.summary.candidate
-        if candidate:
-            members.setdefault(candidate.generation, {})[candidate.index] = candidate
-    for number, found in members.items():
-        if number not in adopted and len(found) == next(iter(found.values())).of:
-            adopted[number] = tuple(found[index].genome for index in sorted(found))
-    return adopted
 
 
 def _figures_only(mri: Mri) -> Mri:

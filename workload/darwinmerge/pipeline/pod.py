@@ -19,7 +19,7 @@ from darwinmerge.pipeline.claim import claim, held
 from darwinmerge.pipeline.log import Log
 from darwinmerge.pipeline.orders import POD_NAME, Failure, Order, Orders, encode
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import Result
+from darwinmerge.pipeline.results import Result
 from darwinmerge.pipeline.worker import exit_code, perform, prepare, words
 from darwinmerge.publish.staged import drop
 from darwinmerge.store import Store, layout, open_store

@@ -17,7 +17,8 @@ from typing import Any, TextIO
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Bindings
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import RESULT, Task
+from darwinmerge.pipeline.results import RESULT
+from darwinmerge.pipeline.tasks import Task
 from darwinmerge.pipeline.worker import exit_code, perform, words
 from darwinmerge.store import open_store
 

@@ -2,8 +2,10 @@
 
 from darwinmerge.experiment.experiment import Experiment, questions_of
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Results, Walk, ranked, walk
-from darwinmerge.pipeline.tasks import Label, Rejected, RowCounts, ScoreInputs, ScoreSummary
+from darwinmerge.pipeline.known import Results, Walk, ranked
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Label, Rejected, RowCounts, ScoreSummary
+from darwinmerge.pipeline.tasks import ScoreInputs
 
 
 class Progress(Frozen):

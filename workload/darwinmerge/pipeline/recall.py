@@ -7,7 +7,8 @@ from darwinmerge.errors import DarwinError
 from darwinmerge.experiment.places import require_places
 from darwinmerge.pipeline.claim import begin, fetch_result
 from darwinmerge.pipeline.orders import Failure, Orders, encode
-from darwinmerge.pipeline.tasks import Result, Task
+from darwinmerge.pipeline.results import Result
+from darwinmerge.pipeline.tasks import Task
 from darwinmerge.store import Store, layout, open_store
 
 

@@ -7,8 +7,9 @@ no score yet, so it is never among them.
 from typing import Literal
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import Results, ranked, walk
-from darwinmerge.pipeline.tasks import ScoreSummary
+from darwinmerge.pipeline.known import Results, ranked
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import ScoreSummary
 
 Spent = tuple[str, ...] | Literal["All"]
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Limits
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.tasks import Done, ReportSummary, Task, TaskId
+from darwinmerge.pipeline.results import Done, ReportSummary, TaskId
+from darwinmerge.pipeline.tasks import Task
 
 MAX_SECONDS = 60.0  # between two attempts
 FINAL = frozenset({ExitCode.BAD_CONFIGURATION, ExitCode.BAD_INPUT, ExitCode.VERSION_SKEW})

@@ -16,10 +16,12 @@ from typing import Any, Protocol
 from darwinmerge.errors import DarwinError, ExitCode, Interrupted
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.claim import begin
+from darwinmerge.pipeline.known import Outcome
 from darwinmerge.pipeline.local import LocalWorker, death
-from darwinmerge.pipeline.plan import Outcome, plan
+from darwinmerge.pipeline.plan import plan
+from darwinmerge.pipeline.results import RESULT, Result, TaskId
 from darwinmerge.pipeline.retry import Attempt, GiveUp, retry, without_report
-from darwinmerge.pipeline.tasks import RESULT, Result, Task, TaskId
+from darwinmerge.pipeline.tasks import Task
 from darwinmerge.store import open_store
 
 STOP_SECONDS = 10.0  # what workers get to reach their next chunk after Ctrl-C

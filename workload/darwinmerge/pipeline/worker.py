@@ -14,25 +14,19 @@ from darwinmerge.errors import BadConfiguration, DarwinError, ExitCode, VersionS
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.recall import recalled
+from darwinmerge.pipeline.results import RESULT, Done, Rejected, Result, Summary, Superseded, TaskId
 from darwinmerge.pipeline.tasks import (
-    RESULT,
     REVISIONS,
-    Done,
     ExportInputs,
     HealthInputs,
     MriInputs,
     PublishInputs,
-    Rejected,
     ReportInputs,
     ResolveInputs,
-    Result,
     RowsInputs,
     ScoreInputs,
     SearchInputs,
-    Summary,
-    Superseded,
     Task,
-    TaskId,
     VerdictInputs,
     candidate_of,
 )

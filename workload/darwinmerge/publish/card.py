@@ -6,47 +6,22 @@ the text as code, so that it can't be taken for anything but itself.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import yaml
 
-from darwinmerge.canonical import rounded
-from darwinmerge.evaluation.answers import Answers, TaskAnswers
-from darwinmerge.evaluation.rows import Row, RowSets, TaskRows
+from darwinmerge.evaluation.rows import Row
 from darwinmerge.evaluation.statistics import Values, bootstrap_interval, weighted_mean
-from darwinmerge.experiment.manifest import BenchmarkTask
-from darwinmerge.pipeline.tasks import Comparison, PublishInputs
-from darwinmerge.publish.lineage import Ancestor, Licence
-from darwinmerge.publish.record import Record
+from darwinmerge.pipeline.results import Comparison
+from darwinmerge.publish.card_head import Findings, head_of, shared_licence
+from darwinmerge.publish.lineage import Ancestor
 from darwinmerge.report.lines import sentence, ties
-from darwinmerge.uri import MODEL
 
 HARNESS = "https://github.com/EleutherAI/lm-evaluation-harness"
 MODELS = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child"}
 OPENINGS = {"ChildBeatsBoth": "This child beats both its parents", "Worse": "This child is no improvement"}
 OPENING = "This child has not been shown to beat both its parents"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that a card tells."""
-
-    inputs: PublishInputs
-    record: Record
-    parents: tuple[Ancestor, Ancestor]
-    rows: RowSets
-    answers: Mapping[str, Answers]  # on verdict rows, by model
-    datasets: Mapping[str, tuple[str, str]]  # by task: path and name of its data set, as lm-eval loads it
-    base: Ancestor | None = None  # what the merge moved from, if the manifest names it
-
-    def tasks(self) -> list[tuple[BenchmarkTask, TaskRows, TaskAnswers]]:
-        """What each task was asked, and what the child answered."""
-        wanted = {task.name: task for task in self.inputs.terms.tasks}
-        pairs = zip(self.rows.tasks, self.answers["child"].tasks, strict=True)
-        return [(wanted[rows.group or rows.task], rows, answers) for rows, answers in pairs]
 
 
 def card(found: Findings) -> str:
@@ -55,7 +30,7 @@ def card(found: Findings) -> str:
     opening = OPENINGS.get(verdict.label, OPENING)
     python, shell = _named(found.inputs.hub)
     return f"""---
-{yaml.safe_dump(_head(found), sort_keys=False, allow_unicode=True)}---
+{yaml.safe_dump(head_of(found), sort_keys=False, allow_unicode=True)}---
 # {found.inputs.title}
 
 > **{opening}.** On {verdict.n} questions that the search never saw, {sentence(verdict)}.
@@ -121,60 +96,6 @@ def _named(hub: str) -> tuple[str, str]:
     return f'"{repo}", revision="{revision}"', f"{repo} --revision {revision}"
 
 
-def _head(found: Findings) -> dict[str, Any]:
-    father, mother = found.parents
-    languages = [language for language in father.languages if language in mother.languages]
-    return {
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["merge", "darwin"],
-        **_base_head((father, mother), found.base),
-        **_licence_head(_shared(father.licence, mother.licence)),
-        **({"language": languages} if languages else {}),
-        "model-index": [{"name": found.inputs.title, "results": [_result(found, *task) for task in found.tasks()]}],
-    }
-
-
-def _base_head(parents: Sequence[Ancestor], base: Ancestor | None) -> dict[str, Any]:
-    """What the hub links the child to: parents, or what they are made from where it doesn't know them; the base."""
-    linked = [parent.hub or parent.base for parent in parents] + ([base.hub] if base else [])
-    known = list(dict.fromkeys(filter(None, linked)))
-    relation = {"base_model_relation": "merge"} if all(parent.hub for parent in parents) else {}
-    return {"base_model": known, **relation} if known else {}
-
-
-def _licence_head(licence: Licence | None) -> dict[str, str]:
-    if licence is None:
-        return {"license": "other", "license_name": "see-its-parents"}
-    told = {"license": licence.id, "license_name": licence.name, "license_link": licence.link}
-    return {key: text for key, text in told.items() if text}
-
-
-def _result(found: Findings, wanted: BenchmarkTask, rows: TaskRows, answers: TaskAnswers) -> dict[str, Any]:
-    name = answers.metric.partition(",")[0]
-    metric = {"type": name, "name": answers.metric, "value": _mean(answers), "verified": False}
-    asked = {"rows": len(answers.values), "num_fewshot": wanted.num_fewshot}
-    version = found.answers["child"].env["lm_eval"]
-    return {
-        "task": {"type": "text-generation", "name": "Text Generation"},
-        "dataset": {
-            "name": rows.task,
-            **_dataset(*found.datasets.get(rows.task, ("", ""))),
-            "split": "+".join(_splits(rows.verdict)),
-            "args": asked,
-        },
-        "metrics": [metric],
-        "source": {"name": f"lm-evaluation-harness {version}", "url": HARNESS},
-    }
-
-
-def _dataset(path: str, name: str) -> dict[str, str]:
-    """A data set by its id on the hub, or the required type in a word that is no id: a task's name may be another's."""
-    if not re.fullmatch(MODEL, path):
-        return {"type": "custom"}
-    return {"type": path, **({"config": name} if name else {})}
-
-
 def _scores(found: Findings) -> str:
     lines = [["task", "rows", *MODELS.values()]]
     for number, (_, rows, answers) in enumerate(found.tasks()):
@@ -189,10 +110,6 @@ def _scores(found: Findings) -> str:
 def _cell(values: Sequence[Values], weights: Sequence[float]) -> str:
     low, high = bootstrap_interval(values, weights, 0.05, 0)
     return f"{weighted_mean(values, weights):.3f} ({low:.3f} to {high:.3f})"
-
-
-def _mean(answers: TaskAnswers) -> float:
-    return rounded(float(np.mean(answers.values)))
 
 
 def _comparisons(found: Findings) -> str:
@@ -279,19 +196,13 @@ def _making(found: Findings) -> str:
 
 def _licence(found: Findings) -> str:
     father, mother = (parent.licence for parent in found.parents)
-    both = _shared(father, mother)
+    both = shared_licence(father, mother)
     if both:
         return f"Both parents are under {_code(both.name or both.id)}, and so is this child."
     each = ", ".join(f"{who}'s {_code(one.name or one.id)}" for who, one in (("Father", father), ("Mother", mother)))
     return (
         f"The parents' licences are not known to be one: {each}. What that means for their child is not decided here."
     )
-
-
-def _shared(one: Licence, other: Licence) -> Licence | None:
-    """The licence of both, if it is known to be one."""
-    known = one.id not in ("", "unknown") and (one.id != "other" or one.name)
-    return one if known and one == other else None
 
 
 def _code(text: str) -> str:

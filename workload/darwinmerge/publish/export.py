@@ -2,9 +2,10 @@
 
 from darwinmerge.canonical import digest
 from darwinmerge.checkpoint.folder import INDEX
-from darwinmerge.experiment.manifest import parse_size
+from darwinmerge.experiment.fields import parse_size
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import ExportInputs, ExportSummary
+from darwinmerge.pipeline.results import ExportSummary
+from darwinmerge.pipeline.tasks import ExportInputs
 from darwinmerge.publish.record import Origin, Record, record_file
 from darwinmerge.publish.write import write_child
 from darwinmerge.store import Ref, fetch_model, layout, stored_ref

@@ -8,8 +8,10 @@ from darwinmerge.evaluation.answers import read_answers
 from darwinmerge.evaluation.rows import RowSets
 from darwinmerge.experiment.experiment import SIDES
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import PublishInputs, PublishSummary
-from darwinmerge.publish.card import Findings, card
+from darwinmerge.pipeline.results import PublishSummary
+from darwinmerge.pipeline.tasks import PublishInputs
+from darwinmerge.publish.card import card
+from darwinmerge.publish.card_head import Findings
 from darwinmerge.publish.copy import Files, to_folder, to_s3
 from darwinmerge.publish.export import read_record
 from darwinmerge.publish.licences import require_shareable

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from darwinmerge.pipeline.tasks import Rejected, ScoreSummary
+from darwinmerge.pipeline.results import Rejected, ScoreSummary
 from darwinmerge.report.facts import NAMES, REFERENCES, Facts
 from darwinmerge.report.svg import COLOURS, Shape
 from darwinmerge.search.genome import GENES, Genome

@@ -7,8 +7,9 @@ from darwinmerge.evaluation.answers import Answers, read_answers
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.health.compare import HealthTable
 from darwinmerge.mri.table import TensorRow, from_parquet
-from darwinmerge.pipeline.plan import Results, Walk, walk
-from darwinmerge.pipeline.tasks import Candidate, Done, ReportSummary
+from darwinmerge.pipeline.known import Results, Walk
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Candidate, Done, ReportSummary
 from darwinmerge.report.state import State, costs_of, state_of
 from darwinmerge.report.summary import RunSummary, build
 from darwinmerge.store import Store, fetch, fetch_known, layout

@@ -1,7 +1,7 @@
 """One line a result, for terminals and logs."""
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.tasks import (
+from darwinmerge.pipeline.results import (
     ExportSummary,
     HealthSummary,
     MriSummary,
@@ -11,13 +11,12 @@ from darwinmerge.pipeline.tasks import (
     ResolveSummary,
     Result,
     RowsSummary,
-    ScoreInputs,
     ScoreSummary,
     SearchSummary,
     Superseded,
-    Task,
     VerdictSummary,
 )
+from darwinmerge.pipeline.tasks import ScoreInputs, Task
 from darwinmerge.search.genome import GENES
 
 WORDS = {

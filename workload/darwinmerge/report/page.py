@@ -7,7 +7,7 @@ store says is escaped. The same store gives the same bytes.
 from importlib.resources import files
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import Results
+from darwinmerge.pipeline.known import Results
 from darwinmerge.report import compared, origins, sections
 from darwinmerge.report.facts import gather
 from darwinmerge.report.markup import Html, element, html

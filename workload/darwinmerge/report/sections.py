@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from darwinmerge.health.compare import agreement_of
-from darwinmerge.pipeline.tasks import Comparison
+from darwinmerge.pipeline.results import Comparison
 from darwinmerge.report.evolution import dots, draw_fitness, draw_genes
 from darwinmerge.report.facts import NAMES, REFERENCES, Facts
 from darwinmerge.report.judgement import draw_verdict

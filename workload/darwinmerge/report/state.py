@@ -10,9 +10,10 @@ from typing import Literal
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
-from darwinmerge.pipeline.plan import Outcome, Walk, ranked
+from darwinmerge.pipeline.known import Outcome, Walk, ranked
 from darwinmerge.pipeline.progress import Progress, progress_of
-from darwinmerge.pipeline.tasks import Candidate, Rejected, ScoreSummary, VerdictSummary, candidate_of
+from darwinmerge.pipeline.results import Candidate, Rejected, ScoreSummary, VerdictSummary
+from darwinmerge.pipeline.tasks import candidate_of
 from darwinmerge.pipeline.worker import Cost
 from darwinmerge.store import Store, fetch_each, fetch_model, layout
 from darwinmerge.uri import file_path

@@ -9,16 +9,9 @@ from darwinmerge.evaluation.statistics import bootstrap_interval, mcnemar
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.recipe import Account
-from darwinmerge.pipeline.plan import Outcome, Walk
+from darwinmerge.pipeline.known import Outcome, Walk
 from darwinmerge.pipeline.progress import progress_of
-from darwinmerge.pipeline.tasks import (
-    Candidate,
-    HealthSummary,
-    MriSummary,
-    Rejected,
-    ScoreSummary,
-    VerdictSummary,
-)
+from darwinmerge.pipeline.results import Candidate, HealthSummary, MriSummary, Rejected, ScoreSummary, VerdictSummary
 from darwinmerge.pipeline.worker import Cost
 from darwinmerge.publish.record import Record
 from darwinmerge.report.state import child_place

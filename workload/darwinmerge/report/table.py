@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from darwinmerge.experiment.experiment import Experiment
-from darwinmerge.pipeline.plan import Results, walk
-from darwinmerge.pipeline.tasks import Comparison, VerdictSummary
+from darwinmerge.pipeline.known import Results
+from darwinmerge.pipeline.plan import walk
+from darwinmerge.pipeline.results import Comparison, VerdictSummary
 from darwinmerge.report.lines import sentence
 from darwinmerge.report.state import costs_of
 from darwinmerge.report.summary import RunSummary, build

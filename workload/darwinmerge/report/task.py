@@ -8,9 +8,9 @@ from collections.abc import Callable
 from darwinmerge.errors import DarwinError, ExitCode
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.pipeline.claim import noted, recorded
+from darwinmerge.pipeline.known import Results
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.plan import Results
-from darwinmerge.pipeline.tasks import ReportSummary
+from darwinmerge.pipeline.results import ReportSummary
 from darwinmerge.store import Ref, Store, layout
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from darwinmerge.canonical import rounded
 from darwinmerge.experiment.kinds import gene_of
-from darwinmerge.experiment.manifest import Fitness
+from darwinmerge.experiment.searching import Fitness
 from darwinmerge.merge.methods import density_genes
 from darwinmerge.merge.recipe import Mixing
 from darwinmerge.mri.table import TensorRow

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from darwinmerge.experiment.manifest import Breeding
+from darwinmerge.experiment.searching import Breeding
 from darwinmerge.search.genome import DECIMALS
 from darwinmerge.search.ranking import Scores, ranking, require_answer
 

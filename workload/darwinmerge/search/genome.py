@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pydantic import field_validator
 
 from darwinmerge.experiment.kinds import Gene, gene_of
-from darwinmerge.experiment.manifest import Bounds, Transplant
+from darwinmerge.experiment.merging import Transplant
+from darwinmerge.experiment.searching import Bounds
 from darwinmerge.experiment.types import Density, Frozen, Share
 from darwinmerge.mri.table import TensorRow
 

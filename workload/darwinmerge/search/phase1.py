@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from darwinmerge.experiment.kinds import Gene
-from darwinmerge.experiment.manifest import MAX_CANDIDATES, Search
+from darwinmerge.experiment.searching import MAX_CANDIDATES, Search
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.merge.methods import density_genes
 from darwinmerge.merge.recipe import Mixing

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from darwinmerge.experiment.kinds import Gene
-from darwinmerge.experiment.manifest import Evolution, Spec
+from darwinmerge.experiment.manifest import Spec
+from darwinmerge.experiment.searching import Evolution
 from darwinmerge.search.cmaes import CmaEs
 from darwinmerge.search.genetic import Genetic
 from darwinmerge.search.genome import Box, Genome

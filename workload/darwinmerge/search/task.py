@@ -3,7 +3,8 @@
 from darwinmerge.canonical import digest_lines
 from darwinmerge.mri.table import to_parquet
 from darwinmerge.pipeline.place import Place
-from darwinmerge.pipeline.tasks import SearchInputs, SearchSummary
+from darwinmerge.pipeline.results import SearchSummary
+from darwinmerge.pipeline.tasks import SearchInputs
 from darwinmerge.search.phase1 import elites, evolve, genes_of
 from darwinmerge.store import Ref, layout
 
