@@ -22,6 +22,7 @@ QUEUES = ("v1beta2", "v1beta1")  # versions of Kueue's API, the newest first: 0.
 HINDRANCES = ("FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")  # reasons of events
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 Object = dict[str, Any]
+Key = tuple[str, str]  # namespace and name of a run
 
 
 class Gone(Exception):

@@ -22,13 +22,13 @@ from pythonjsonlogger.json import JsonFormatter
 from urllib3.exceptions import HTTPError
 
 from darwinmerge import __version__
-from darwinmerge_operator.api import Api, Gone, Refused
+from darwinmerge_operator.api import Api, Gone, Key, Refused
 from darwinmerge_operator.health import Health, serve
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.news import News, NoDiffs, NoProgress
 from darwinmerge_operator.patience import Backoffs, Pace
-from darwinmerge_operator.reconcile import Key, Reconciler
+from darwinmerge_operator.reconcile import Reconciler
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import GROUP, PLURAL, RETRY, VERSION
 from darwinmerge_operator.workqueue import WorkQueue

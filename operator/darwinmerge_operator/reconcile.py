@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 from darwinmerge import __version__
 from darwinmerge.errors import BadConfiguration
 from darwinmerge_operator import tell, view
-from darwinmerge_operator.api import Api, Busy, Conflict, Gone, Object, Refused
+from darwinmerge_operator.api import Api, Busy, Conflict, Gone, Key, Object, Refused
 from darwinmerge_operator.crd import pruned
 from darwinmerge_operator.decide import decide
 from darwinmerge_operator.decision import Decision, Halt, Seen
@@ -23,7 +23,7 @@ from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import Spec, from_api
-from darwinmerge_operator.run import Run, as_told
+from darwinmerge_operator.run import Run, about, as_told
 from darwinmerge_operator.seen import seconds
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.waits import expired
@@ -32,7 +32,6 @@ from darwinmerge_operator.workqueue import Postponed
 RESYNC_SECONDS = 60.0  # after which an unfinished run is looked at, whatever was or wasn't heard of it
 UNSERVED_SECONDS = 600.0  # after which servers that were refused for long are applied again
 REFUSED_AGAIN_SECONDS = 15.0
-Key = tuple[str, str]  # namespace and name
 log = logging.getLogger(__name__)
 
 
@@ -160,13 +159,13 @@ class Reconciler:
     def _tell(self, found: Object, before: Status | None, status: Status, events: tuple[tell.Event, ...]) -> None:
         metadata = found["metadata"]
         for event in events:
-            log.info("%s: %s", event.reason, event.message, extra=_about((metadata["namespace"], metadata["name"])))
+            log.info("%s: %s", event.reason, event.message, extra=about((metadata["namespace"], metadata["name"])))
             try:
                 self._api.post_event(metadata["namespace"], tell.manifest(event, found, self._clock()))
             except Conflict:
                 continue  # told before a crash
             except (Refused, ConnectionError) as error:  # the status matters more
-                log.warning("the event isn't taken: %s", error, extra=_about((metadata["namespace"], metadata["name"])))
+                log.warning("the event isn't taken: %s", error, extra=about((metadata["namespace"], metadata["name"])))
         if view.differs(before, status):
             written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
             patched = self._api.patch_status(found, merge_patch(found.get("status") or {}, written))
@@ -192,7 +191,3 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
         elif old.get(name) != value:
             patch[name] = value
     return patch
-
-
-def _about(key: Key) -> dict[str, str]:
-    return {"namespace": key[0], "darwinmerge": key[1]}

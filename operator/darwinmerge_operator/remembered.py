@@ -12,12 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from darwinmerge_operator.api import Key, Object
 
 FRESH_SECONDS = 60.0  # after which it is asked for again: a watch may have gone silent
-
-Key = tuple[str, str]  # namespace and name of a run
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True)

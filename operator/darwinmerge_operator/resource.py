@@ -1,8 +1,8 @@
 """The DarwinMerge resource: the engine's manifest, where a cluster asks for more than a laptop does.
 
 The engine's types stand as they are. What differs: places must be such that Pods reach them, `spec.cluster` is typed,
-and what was once accepted doesn't change. A rule that the engine checks by itself has its CEL here, in
-`ENGINE_RULES`, since the engine knows nothing of Kubernetes.
+and what was once accepted doesn't change. Rules that the engine checks by itself have their CEL in
+`darwinmerge_operator.engine_rules`.
 """
 
 import re

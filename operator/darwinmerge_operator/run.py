@@ -1,5 +1,6 @@
 """One DarwinMerge as the API server has it: what is read of it, and what is written."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,17 +9,18 @@ from darwinmerge.pipeline.known import Walk
 from darwinmerge.pipeline.results import Done, ResolveSummary
 from darwinmerge_operator import job as jobs
 from darwinmerge_operator import view
-from darwinmerge_operator.api import Api, Conflict, Exists, Gone, Object, Refused
+from darwinmerge_operator.api import Api, Conflict, Exists, Gone, Key, Object, Refused
 from darwinmerge_operator.decision import Decision, Halt, Policy, Seen
 from darwinmerge_operator.known import What
 from darwinmerge_operator.ledger import Ledger, from_data, ledger_name, to_data
-from darwinmerge_operator.reconcile import _about, log
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge
 from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
 from darwinmerge_operator.serving import of_run
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.waits import REFUSED_SECONDS
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -30,7 +32,7 @@ class Run:
         self.namespace, self.name = metadata["namespace"], metadata["name"]
         self.key = (self.namespace, self.name)
         self.owner = jobs.Owner(name=self.name, uid=metadata["uid"])
-        self.about = _about(self.key)
+        self.about = about(self.key)
         self.from_memory = False  # whether the ledger is
 
     def ledger(self, before: Status | None, image: str, now: float) -> tuple[Ledger, str | None]:
@@ -170,3 +172,8 @@ def as_told(before: Status | None, image: str, now: float) -> Ledger:
         return Ledger(image=image)
     handled, active = before.last_handled_retry_at, before.active_seconds
     return Ledger(active_seconds=active, active_until=now, retried_at=handled, image=before.image)
+
+
+def about(key: Key) -> dict[str, str]:
+    """The fields of a log line that is about a run."""
+    return {"namespace": key[0], "darwinmerge": key[1]}

@@ -28,7 +28,7 @@ def staged(steps: int, candidates: int) -> Ledger:
     for generation in range(1, steps + 1):
         for index in range(candidates):
             task, recipe, answers = digest(), digest(), digest()
-            genome = Genome.of([round(world.random(), 6) for _ in range(6)])
+            genome = Genome.of([round(world.uniform(0.001, 1), 6) for _ in range(6)])
             candidate = Candidate(generation=generation, index=index, of=candidates, genome=genome)
             score = world.randrange(998) / 997
             summary = ScoreSummary(

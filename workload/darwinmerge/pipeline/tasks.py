@@ -1,9 +1,8 @@
-"""Tasks and their results: all that passes between a driver, its workers and the store.
+"""Tasks: what a driver asks of its workers; what they leave is in `darwinmerge.pipeline.results`.
 
 A task's id is the SHA-256 of what determines its result: stage, revision, seed, digests of what it reads and the
 settings that it uses, defaults left out. Never a URI, a path, a resource, a version of ours, parallelism or the
-number of steps: so a laptop and a cluster, a short run and an extended one, share results. Summaries are
-small, because a driver plans from them alone; all else is in the store, by digest.
+number of steps: so a laptop and a cluster, a short run and an extended one, share results.
 """
 
 from functools import cached_property

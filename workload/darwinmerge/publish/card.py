@@ -14,11 +14,10 @@ import yaml
 from darwinmerge.evaluation.rows import Row
 from darwinmerge.evaluation.statistics import Values, bootstrap_interval, weighted_mean
 from darwinmerge.pipeline.results import Comparison
-from darwinmerge.publish.card_head import Findings, head_of, shared_licence
+from darwinmerge.publish.card_head import Findings, head_of, shared_licence, splits_of
 from darwinmerge.publish.lineage import Ancestor
 from darwinmerge.report.lines import sentence, ties
 
-HARNESS = "https://github.com/EleutherAI/lm-evaluation-harness"
 MODELS = {"father": "Father", "mother": "Mother", "linear": "plain average", "child": "child"}
 OPENINGS = {"ChildBeatsBoth": "This child beats both its parents", "Worse": "This child is no improvement"}
 OPENING = "This child has not been shown to beat both its parents"
@@ -143,11 +142,7 @@ def _questions(found: Findings) -> str:
 
 
 def _asked(rows: Sequence[Row]) -> str:
-    return f"{len(rows)} of {', '.join(map(_code, _splits(rows)))}" if rows else "none"
-
-
-def _splits(rows: Sequence[Row]) -> list[str]:
-    return sorted({row.split for row in rows})
+    return f"{len(rows)} of {', '.join(map(_code, splits_of(rows)))}" if rows else "none"
 
 
 def _terms(found: Findings) -> str:

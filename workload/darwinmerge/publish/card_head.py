@@ -9,13 +9,14 @@ import numpy as np
 
 from darwinmerge.canonical import rounded
 from darwinmerge.evaluation.answers import Answers, TaskAnswers
-from darwinmerge.evaluation.rows import RowSets, TaskRows
+from darwinmerge.evaluation.rows import Row, RowSets, TaskRows
 from darwinmerge.experiment.benchmark import BenchmarkTask
 from darwinmerge.pipeline.tasks import PublishInputs
-from darwinmerge.publish.card import HARNESS, _splits
 from darwinmerge.publish.lineage import Ancestor, Licence
 from darwinmerge.publish.record import Record
 from darwinmerge.uri import MODEL
+
+HARNESS = "https://github.com/EleutherAI/lm-evaluation-harness"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _result(found: Findings, wanted: BenchmarkTask, rows: TaskRows, answers: Tas
         "dataset": {
             "name": rows.task,
             **_dataset(*found.datasets.get(rows.task, ("", ""))),
-            "split": "+".join(_splits(rows.verdict)),
+            "split": "+".join(splits_of(rows.verdict)),
             "args": asked,
         },
         "metrics": [metric],
@@ -100,3 +101,8 @@ def shared_licence(one: Licence, other: Licence) -> Licence | None:
     """The licence of both, if it is known to be one."""
     known = one.id not in ("", "unknown") and (one.id != "other" or one.name)
     return one if known and one == other else None
+
+
+def splits_of(rows: Sequence[Row]) -> list[str]:
+    """The splits that rows come from, by name."""
+    return sorted({row.split for row in rows})
