@@ -97,3 +97,4 @@ def overheard(kubernetes: Kubernetes, namespace: str) -> Iterator[Overheard]:
     finally:
         found.end.set()
         thread.join()
+        found.look()  # at how it ended, or at what has just begun
