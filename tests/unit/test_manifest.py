@@ -172,8 +172,9 @@ def test_of_a_model_on_a_hub_the_name_is_told() -> None:
 def test_a_density_is_never_nothing() -> None:
     bounds = {"densityB": {"min": 0, "max": 1}}
     assert "densityB.min" in only_mistake(search={"bounds": bounds})
-    with pytest.raises(BadConfiguration, match=r"--genome density_b=0\.0: it must lie within 0\.001\.\.1"):
+    with pytest.raises(BadConfiguration, match=r"--genome density_b=0\.0: it must lie within 0\.\.1, above 0"):
         parse_genome("ratio=0.5,density_b=0")
+    assert parse_genome("ratio=0.5,density_b=1e-9").density_b > 0
 
 
 def test_of_two_fields_that_contradict_each_other_the_contradiction_is_told_and_no_more() -> None:

@@ -134,8 +134,8 @@ def parse_genome(text: str) -> Genome:
         return Genome.of([given.get(gene, INERT.get(gene, given.get("ratio", 0.5))) for gene in GENES])
     except ValidationError as error:
         found = error.errors()[0]
-        least = "0.001" if str(found["loc"][0]).startswith("density") else "0"
-        raise BadConfiguration(f"--genome {found['loc'][0]}={found['input']}: it must lie within {least}..1") from None
+        above = ", above 0" if found["type"] == "greater_than" else ""
+        raise BadConfiguration(f"--genome {found['loc'][0]}={found['input']}: it must lie within 0..1{above}") from None
 
 
 def read_overrides(path: Path | None) -> tuple[Override, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from darwinmerge.experiment.types import Density, Frozen, Positive, PositiveShare, Share
+from darwinmerge.experiment.types import Frozen, Positive, PositiveShare, Share
 
 MAX_CANDIDATES = 48  # of one generation: its genomes must fit into a 4 KiB termination message
 
@@ -27,7 +27,7 @@ class Range(Frozen):
 class Densities(Range):
     """Bounds of a density, which is never 0: nothing would be kept."""
 
-    min: Density
+    min: PositiveShare
     """Lower bound."""
 
 

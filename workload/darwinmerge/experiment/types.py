@@ -46,5 +46,4 @@ Share = Annotated[float, Field(ge=0, le=1), DECIMAL]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), DECIMAL]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), DECIMAL]
 PositiveShare = Annotated[float, Field(gt=0, le=1), DECIMAL]
-Density = Annotated[float, Field(ge=0.001, le=1), DECIMAL]  # a share that keeps something
 Count = Annotated[int, Field(ge=1)]

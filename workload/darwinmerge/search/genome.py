@@ -11,7 +11,7 @@ from pydantic import field_validator
 from darwinmerge.experiment.kinds import Gene, gene_of
 from darwinmerge.experiment.merging import Transplant
 from darwinmerge.experiment.searching import Bounds
-from darwinmerge.experiment.types import Density, Frozen, Share
+from darwinmerge.experiment.types import Frozen, PositiveShare, Share
 from darwinmerge.mri.table import TensorRow
 
 GENES: tuple[Gene, ...] = ("ratio", "attn", "ffn", "embed", "density_a", "density_b")
@@ -26,13 +26,18 @@ class Genome(Frozen):
     attn: Share
     ffn: Share
     embed: Share
-    density_a: Density
-    density_b: Density
+    density_a: PositiveShare
+    density_b: PositiveShare
 
     @field_validator("*")
     @classmethod
     def _grid(cls, value: float) -> float:
         return round(value, DECIMALS)
+
+    @field_validator("density_a", "density_b")
+    @classmethod
+    def _some(cls, value: float) -> float:
+        return max(value, 10.0**-DECIMALS)
 
     def values(self) -> tuple[float, ...]:
         """The genes in order."""
