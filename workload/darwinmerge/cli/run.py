@@ -70,8 +70,8 @@ def carry_out(experiment: Experiment, workers: int, device: str | None, dry_run:
     Raises:
         DarwinError: it can't go on without a person, or was stopped.
     """
-    experiment = with_device(experiment, device)
     require_places(experiment)
+    experiment = with_device(experiment, device)
     require_device(experiment.where.device, workers)
     if dry_run:
         click.echo(_dry(experiment, as_json))
