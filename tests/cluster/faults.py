@@ -27,7 +27,6 @@ API_AWAY_SECONDS = 15
 NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
 HEARTBEAT_SECONDS = 3.0
 STAGES = {
-    "recall",
     "resolve",
     "mri",
     "score",
