@@ -31,7 +31,7 @@ def objects(folder: Path) -> Iterator[Json]:
 
 
 def test_every_phase_is_recorded() -> None:
-    phases = {*PHASES.values(), *OF_PHASE, "Starting", "Evolving"}
+    phases = {*PHASES.values(), *OF_PHASE, "Starting", "Evolving", "Pending"}
     assert {phase.lower() for phase in phases} | {"unseen", "changed"} == set(RECORDED)
 
 
