@@ -15,6 +15,7 @@ from darwinmerge.experiment.manifest import Mri
 from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge import mask
 from darwinmerge.merge.arithmetic import jobs, reference
+from darwinmerge.merge.drawn import NONE
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.recipe import Decision, Mixing, Pins, Recipe, child_recipe, linear_recipe
 from darwinmerge.mri.table import TensorRow, diagnose
@@ -30,7 +31,7 @@ PAIRS = st.lists(st.tuples(PATTERNS, PATTERNS), min_size=1, max_size=40)
 
 def kernel(a: Bits, b: Bits, coefficient: float, key: tuple[int, int], keep_below: int, start: int) -> Bits:
     out = np.empty(len(a), np.uint16)
-    merge_bf16(a, b, out, np.float32(coefficient), *key, keep_below, start)
+    merge_bf16(a, b, out, np.float32(coefficient), *key, keep_below, start, NONE, False)
     return out
 
 

@@ -211,13 +211,16 @@ def _shorten(path: Path) -> None:
     [(_rewrite, "changed"), (_shorten, "changed"), (Path.unlink, "removed")],
     ids=["rewritten", "shortened", "removed"],
 )
+@pytest.mark.parametrize("kept", [False, True], ids=["maps of stretches", "maps that are kept"])
 def test_a_file_that_changes_after_its_folder_was_opened_is_never_read(
-    tmp_path: Path, tensors: dict[str, Tensor], change: Callable[[Path], None], how: str
+    tmp_path: Path, tensors: dict[str, Tensor], change: Callable[[Path], None], how: str, kept: bool
 ) -> None:
     write_model(tmp_path, tensors)
     folder = ModelFolder(tmp_path)
+    if kept:
+        folder.files.keep()
+    assert [folder.bits(name).tobytes() for name in tensors] == [held.bits.tobytes() for held in tensors.values()]
     name = next(iter(tensors))
-    folder.bits(name)
     change(tmp_path / SINGLE)
     says = f"{re.escape(str(tmp_path / SINGLE))}: the file was {how} while it was in use; put back what was there"
     with pytest.raises(BadInput, match=says):

@@ -61,6 +61,9 @@ class Files(Protocol):
     def identity(self, name: str) -> dict[str, str | int] | None:
         """What tells a file with its bytes from any other without reading it; None: nothing does for sure."""
 
+    def keep(self) -> None:
+        """The same stretches will be looked at again and again: what that costs once may be kept."""
+
     def local(self, names: Collection[str]) -> Path:
         """A folder of this machine that holds these files at least, as long as the process lives."""
 
@@ -81,6 +84,7 @@ class LocalFiles:
         found = {path.name: path.stat() for path in sorted(root.iterdir()) if path.is_file()}
         self.sizes: Mapping[str, int] = {name: stat.st_size for name, stat in found.items()}
         self._modified = {name: stat.st_mtime_ns for name, stat in found.items()}
+        self._maps: dict[str, Raw] | None = None  # of whole files, where they are kept
 
     def __str__(self) -> str:
         """Its path."""
@@ -89,12 +93,21 @@ class LocalFiles:
     def stretch(self, name: str, start: int, stop: int) -> Raw:
         """See `Files.stretch`: a map, so that nothing is copied.
 
-        A map of its own, so that its pages go with it: a map of the whole file would keep all that was ever read.
+        A map of its own, so that its pages go with it, unless `keep` was asked for: a map of the whole file keeps all
+        that was ever read, as long as the machine has room for it.
         """
         if start == stop:
             return np.empty(0, np.uint8)
         with self._open(name) as file:
-            return np.asarray(np.memmap(file, np.uint8, "r", start, (stop - start,)))
+            if self._maps is None:
+                return np.asarray(np.memmap(file, np.uint8, "r", start, (stop - start,)))
+            if name not in self._maps:
+                self._maps[name] = np.asarray(np.memmap(file, np.uint8, "r"))
+            return self._maps[name][start:stop]
+
+    def keep(self) -> None:
+        """See `Files.keep`: maps, whose pages needn't be found again."""
+        self._maps = {} if self._maps is None else self._maps
 
     def sha256(self, name: str) -> str:
         """See `Files.sha256`."""

@@ -74,6 +74,9 @@ class HubFiles:
         """See `Files.identity`: git's own digest, and size."""
         return {"blob": self._entries[name].blob, "size": self.sizes[name]}
 
+    def keep(self) -> None:
+        """See `Files.keep`: nothing is."""
+
     def local(self, names: Collection[str]) -> Path:
         """See `Files.local`: copies in a private folder, which goes when the process ends."""
         for name in names:

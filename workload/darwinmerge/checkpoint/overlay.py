@@ -40,6 +40,11 @@ class Overlay:
         """See `Files.identity`."""
         return self._of(name).identity(name)
 
+    def keep(self) -> None:
+        """See `Files.keep`."""
+        self._lower.keep()
+        self._upper.keep()
+
     def local(self, names: Collection[str]) -> Path:
         """See `Files.local`: links in a private folder, which goes when the process ends."""
         folder = Path(self._links.name)

@@ -81,6 +81,9 @@ class S3Files:
         """See `Files.identity`: URI, ETag and size."""
         return {"object": f"{self}/{name}", "etag": self._etags[name], "size": self.sizes[name]}
 
+    def keep(self) -> None:
+        """See `Files.keep`: nothing is."""
+
     def local(self, names: Collection[str]) -> Path:
         """See `Files.local`: copies in a private folder, which goes when the process ends."""
         folder = Path(self._copies.name)

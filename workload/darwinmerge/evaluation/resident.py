@@ -21,6 +21,7 @@ from darwinmerge.checkpoint.names import outside_text, spellings
 from darwinmerge.errors import BadConfiguration, BadInput, machine_fault
 from darwinmerge.evaluation.harness import quiet
 from darwinmerge.merge.arithmetic import child_info, merged_tensors
+from darwinmerge.merge.drawn import Draws
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.pipeline.tasks import Terms
 
@@ -62,6 +63,7 @@ class Resident:
         except TypeError as error:
             raise BadConfiguration(f"spec.evaluation.modelArgs: {error}") from error
         self.recipe = ""  # whose child it is now
+        self._draws = Draws()
         self._origins: dict[str, tuple[object, ...]] = {}  # of the weights, as far as they are known
 
     def become(self, recipe: Recipe, father: ModelFolder, mother: ModelFolder, base: ModelFolder | None = None) -> None:
@@ -74,7 +76,7 @@ class Resident:
         dtypes = {d.name: child_info(d, recipe, father, mother).dtype for d in wanted}
         places = {name: place for name, dtype in dtypes.items() if (place := self._place(name, dtype)) is not None}
         with torch.no_grad():
-            tensors = merged_tensors(wanted, recipe, father, mother, base, into=places)
+            tensors = merged_tensors(wanted, recipe, father, mother, base, into=places, draws=self._draws)
             for decision, (bits, dtype) in zip(wanted, tensors, strict=True):
                 if decision.name not in places:
                     weight = self._weights[self._names[decision.name]]

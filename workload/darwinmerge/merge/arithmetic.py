@@ -20,6 +20,7 @@ from darwinmerge.checkpoint.header import TensorInfo
 from darwinmerge.errors import BadInput
 from darwinmerge.merge import mask
 from darwinmerge.merge.combine import combined
+from darwinmerge.merge.drawn import NONE, Draws
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.methods import METHODS
 from darwinmerge.merge.methods.whole import Whole
@@ -73,11 +74,13 @@ def jobs(
     mother: ModelFolder,
     base: ModelFolder | None = None,
     into: Bits | None = None,
+    draws: Draws | None = None,
 ) -> list[Job]:
     """The child's tensor, flat, in jobs of a block each, at least one, which read what they need of the parents.
 
     It is merged, or copied from the parent that the decision names. What a method has to know of the whole tensor is
     found here, before the first job. Each job gives its block; with `into`, the tensor's elements, it is put there.
+    What is drawn at random may be known by `draws`, or is kept there.
 
     Raises:
         BadInput: the recipe has a base, and it isn't given, or lacks the tensor.
@@ -99,17 +102,19 @@ def jobs(
     coefficient = np.float32(recipe.coefficient(decision))
     key = mask.key_of(recipe.seed, "b", name)
     keep_below = mask.threshold(recipe.density_of(decision))
+    fused = {*dtypes, out} == {"BF16"} and recipe.arithmetic != "Source"
+    high, known = draws.of(name, key, len(a)) if draws and fused and keep_below < 2**32 else (NONE, False)
 
     def block(part: slice) -> Bits:
         of_a, of_b, start = a[part], b[part], part.start
         if recipe.arithmetic == "Source":
             kept = mask.kept(start, start + len(of_a), key, keep_below)
             return source_reference(of_a, of_b, dtypes, coefficient, kept, out)
-        if {*dtypes, out} != {"BF16"}:
+        if not fused:
             return reference(of_a, of_b, dtypes, coefficient, key, keep_below, start, out)
         child = np.empty(len(of_a), np.uint16)
         aligned = (np.require(x, np.uint16, ["C", "A"]) for x in (of_a, of_b))
-        merge_bf16(*aligned, child, coefficient, *key, keep_below, start)
+        merge_bf16(*aligned, child, coefficient, *key, keep_below, start, high[start : start + len(of_a)], known)
         return child
 
     return _placed(block, blocks(a, b), into)
@@ -157,14 +162,17 @@ def merged_tensors(
     base: ModelFolder | None = None,
     *,
     into: Mapping[str, Bits] | None = None,
+    draws: Draws | None = None,
 ) -> Iterator[tuple[Bits, str]]:
     """The child's tensors, flat, and their dtypes, one after the other; the next ones are merged meanwhile.
 
     Those that `into` has by name are put there, and nowhere else.
     """
     places = into or {}
-    work = (jobs(decision, recipe, father, mother, base, places.get(decision.name)) for decision in decisions)
+    work = (jobs(decision, recipe, father, mother, base, places.get(decision.name), draws) for decision in decisions)
     for decision, found in zip(decisions, in_groups(work, threads(father, mother)), strict=True):
         place = places.get(decision.name)
         bits = np.concatenate(found) if place is None else place
+        if draws and recipe.draws(decision):
+            draws.are_known(decision.name)
         yield bits, child_info(decision, recipe, father, mother).dtype

@@ -31,6 +31,31 @@ def _draw(kept, start, keys0, keys1, keep_below):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True)
+def _draw_high(kept, high, start, keys0, keys1, keep_below):  # type: ignore[no-untyped-def]
+    """As `_draw`; and the high byte of each draw."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for i in range(kept.size):
+        counter = start + np.uint64(i)
+        c0, c1, c2, c3 = counter & low, counter >> half, np.uint64(0), np.uint64(0)
+        for r in range(mask.ROUNDS):
+            p0, p1 = c0 * _M0, c2 * _M1
+            c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ keys0[r], p1 & low, (p0 >> half) ^ c3 ^ keys1[r], p0 & low
+        kept[i] = np.uint16(0xFFFF) if c0 < keep_below else np.uint16(0)
+        high[i] = np.uint8(c0 >> np.uint64(24))
+
+
+@numba.njit(nogil=True)
+def _recall(kept, high, start, keys0, keys1, keep_below):  # type: ignore[no-untyped-def]
+    """As `_draw`, from the high bytes: only where one is that of `keep_below` itself, the draw is made again."""
+    edge = np.uint8(keep_below >> np.uint64(24))
+    for i in range(kept.size):
+        kept[i] = np.uint16(0xFFFF) if high[i] < edge else np.uint16(0)
+    for i in range(kept.size):
+        if high[i] == edge:
+            _draw(kept[i : i + 1], start + np.uint64(i), keys0, keys1, keep_below)
+
+
+@numba.njit(nogil=True)
 def _keys(key0, key1):  # type: ignore[no-untyped-def]
     """The two words of the key in each round."""
     low = np.uint64(0xFFFFFFFF)
@@ -71,12 +96,13 @@ def _mix(a, b, out, kept, coefficient, word_a, word_b):  # type: ignore[no-untyp
 
 @numba.njit(
     numba.void(
-        _PARENT, _PARENT, numba.uint16[::1], numba.float32, numba.uint32, numba.uint32, numba.uint64, numba.uint64
+        *(_PARENT, _PARENT, numba.uint16[::1], numba.float32, numba.uint32, numba.uint32, numba.uint64, numba.uint64),
+        *(numba.uint8[::1], numba.boolean),
     ),
     nogil=True,
     cache=True,
 )
-def merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start):  # type: ignore[no-untyped-def]
+def merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start, high, known):  # type: ignore[no-untyped-def]
     """Elements of a merged tensor: out = a + (b - a) x coefficient where the mask keeps, else a.
 
     Args:
@@ -86,6 +112,8 @@ def merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start):  # type: 
         key0, key1: the mask's key.
         keep_below: draws below this are kept; 2**32 keeps all, and draws nothing.
         start: flat index of the first element in the whole tensor.
+        high: the draws' high bytes, as many (see `darwinmerge.merge.drawn`), or none.
+        known: whether they are known; else they are written.
     """
     low = np.uint64(0xFFFFFFFF)
     keys0, keys1 = _keys(key0, key1)
@@ -93,6 +121,10 @@ def merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start):  # type: 
     word_a, word_b = np.empty(_STRIP, np.uint32), np.empty(_STRIP, np.uint32)
     for s in range(0, a.size, _STRIP):
         n = min(_STRIP, a.size - s)
-        if keep_below <= low:
+        if keep_below <= low and high.size == 0:
             _draw(kept[:n], start + np.uint64(s), keys0, keys1, keep_below)
+        elif keep_below <= low and known:
+            _recall(kept[:n], high[s : s + n], start + np.uint64(s), keys0, keys1, keep_below)
+        elif keep_below <= low:
+            _draw_high(kept[:n], high[s : s + n], start + np.uint64(s), keys0, keys1, keep_below)
         _mix(a[s : s + n], b[s : s + n], out[s : s + n], kept[:n], coefficient, word_a[:n], word_b[:n])

@@ -189,6 +189,8 @@ class Place:
         if self._resident is None or self._resident[0] != terms:
             from darwinmerge.evaluation.resident import Resident
 
+            for source in parents if child is None else ():
+                source.files.keep()  # for one candidate after the other
             self._resident = (terms, Resident(parents[0], terms, self.where.device))
         resident = self._resident[1]
         if child:
