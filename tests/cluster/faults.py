@@ -66,16 +66,16 @@ class Scene:
         return until(found, 300) or {}
 
     def stages(self) -> Iterator[Json]:
-        """A Pod of each stage, as soon as one runs, until the run is over."""
+        """A Pod of each stage, as soon as one runs, until the run is over; what befalls it befalls all that run then."""
         struck: set[str] = set()
 
-        def found() -> Json | bool:
+        def found() -> list[Json] | bool:
             new = [pod for pod in self.run.running() if _stage(pod) not in struck]
-            return new[0] if new else bool(self.run.condition("Complete"))
+            return new or bool(self.run.condition("Complete"))
 
-        while isinstance(pod := until(found, 300, 0.2), dict):
-            struck.add(_stage(pod))
-            yield pod
+        while isinstance(pods := until(found, 300, 0.2), list):
+            struck.update(map(_stage, pods))
+            yield pods[0]
         assert struck >= STAGES, struck
         self.told["told"] = f"in {', '.join(sorted(struck))}"
 
