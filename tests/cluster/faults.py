@@ -66,7 +66,7 @@ class Scene:
         return until(found, 300) or {}
 
     def stages(self) -> Iterator[Json]:
-        """A Pod of each stage, as soon as one runs, until the run is over; what befalls it befalls all that run then."""
+        """A Pod of each stage, as soon as one runs, until the run is over; whatever befalls it befalls all."""
         struck: set[str] = set()
 
         def found() -> list[Json] | bool:
