@@ -404,7 +404,7 @@ def test_a_child_of_an_adapter_is_scored_exported_and_verified_as_any(
     assert run.returncode == 0, run.stdout + run.stderr
     record = json.loads((tmp_path / "child/darwin.json").read_text())
     assert record["accounts"]["merged"] + record["accounts"].get("transplanted-mother", 0) == 1
-    assert json.loads((tmp_path / "child/darwin-run.json").read_text())["motherBase"] == str(father)
+    assert json.loads((tmp_path / "child/darwin-run.json").read_text())["motherBase"] == str(father.resolve())
     verified = darwin("verify", tmp_path / "child")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     moved = shutil.copytree(tmp_path / "adapter", tmp_path / "moved")
