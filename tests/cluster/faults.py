@@ -26,16 +26,7 @@ TWO_OPERATORS_SECONDS = 60
 API_AWAY_SECONDS = 15
 NODE_LOST_SECONDS = 600  # for its Pods to be evicted: by default, Kubernetes waits for five minutes
 HEARTBEAT_SECONDS = 3.0
-STAGES = {
-    "resolve",
-    "mri",
-    "score",
-    "export",
-    "health",
-    "verdict",
-    "publish",
-    "finish",
-}  # and what runs beside them
+STAGES = {"resolve", "mri", "score", "export", "health", "verdict", "publish", "finish"}  # and what runs beside them
 GRACE_SECONDS, SLACK_SECONDS = 30, 15  # a Pod's, and what a busy machine takes besides
 SUSPENSIONS = 20
 TOO_LITTLE, ENOUGH = "40Mi", "2Gi"  # of memory: Python with numpy and boto3 needs more than the one

@@ -17,31 +17,32 @@ _M0, _M1, _W0, _W1 = (np.uint64(x) for x in (mask.M0, mask.M1, mask.W0, mask.W1)
 _PARENT = numba.types.Array(numba.uint16, 1, "C", readonly=True)
 
 
+@numba.njit(inline="always")
+def _word(counter, keys0, keys1):  # type: ignore[no-untyped-def]
+    """The draw of one element: `mask.draws`; inlined, since a call would keep a loop from being vectorised."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    c0, c1, c2, c3 = counter & low, counter >> half, np.uint64(0), np.uint64(0)
+    for r in range(mask.ROUNDS):
+        p0, p1 = c0 * _M0, c2 * _M1
+        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ keys0[r], p1 & low, (p0 >> half) ^ c3 ^ keys1[r], p0 & low
+    return c0
+
+
 @numba.njit(nogil=True)
 def _draw(kept, start, keys0, keys1, keep_below):  # type: ignore[no-untyped-def]
     """All bits of `kept` set where the element is kept, none where it isn't: `mask.kept`."""
-    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     for i in range(kept.size):
-        counter = start + np.uint64(i)
-        c0, c1, c2, c3 = counter & low, counter >> half, np.uint64(0), np.uint64(0)
-        for r in range(mask.ROUNDS):
-            p0, p1 = c0 * _M0, c2 * _M1
-            c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ keys0[r], p1 & low, (p0 >> half) ^ c3 ^ keys1[r], p0 & low
-        kept[i] = np.uint16(0xFFFF) if c0 < keep_below else np.uint16(0)
+        word = _word(start + np.uint64(i), keys0, keys1)
+        kept[i] = np.uint16(0xFFFF) if word < keep_below else np.uint16(0)
 
 
 @numba.njit(nogil=True)
 def _draw_high(kept, high, start, keys0, keys1, keep_below):  # type: ignore[no-untyped-def]
     """As `_draw`; and the high byte of each draw."""
-    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     for i in range(kept.size):
-        counter = start + np.uint64(i)
-        c0, c1, c2, c3 = counter & low, counter >> half, np.uint64(0), np.uint64(0)
-        for r in range(mask.ROUNDS):
-            p0, p1 = c0 * _M0, c2 * _M1
-            c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ keys0[r], p1 & low, (p0 >> half) ^ c3 ^ keys1[r], p0 & low
-        kept[i] = np.uint16(0xFFFF) if c0 < keep_below else np.uint16(0)
-        high[i] = np.uint8(c0 >> np.uint64(24))
+        word = _word(start + np.uint64(i), keys0, keys1)
+        kept[i] = np.uint16(0xFFFF) if word < keep_below else np.uint16(0)
+        high[i] = np.uint8(word >> np.uint64(24))
 
 
 @numba.njit(nogil=True)
