@@ -98,6 +98,9 @@ class Cluster(Section):
     there."""
     parallelism: Annotated[int, Field(ge=1, le=100)] = 1
     """Jobs at once, at most; a GPU each, say."""
+    candidates_per_job: Annotated[int, Field(ge=1, le=8)] = 4
+    """Candidates of a generation that one Job scores, one after the other with its models in memory, where there are
+    more than Jobs at once. What they scored is seen when the Job ends. Staged: always 1."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 2
     """How often a failed task is tried again before the run stalls. Disruptions by the cluster don't count."""
     active_deadline_seconds: Seconds | None = None

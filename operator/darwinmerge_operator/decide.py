@@ -24,7 +24,7 @@ from darwinmerge_operator.seen import SeenJob
 from darwinmerge_operator.waits import MAX_DISRUPTIONS, expired, halts_of, late_for, pending_of, resting_of
 
 RECALLED = 12  # tasks that one recall Job asks for: their answers fit into few messages
-RECALLED_BYTES = 80_000  # of their orders: they fit into a variable
+ORDERED_BYTES = 80_000  # of a Job's orders: they fit into a variable
 
 
 class _Wanted(Frozen):
@@ -33,6 +33,11 @@ class _Wanted(Frozen):
     part: str
     key: str
     orders: tuple[Order, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What attempts at its orders are counted by; `key` is the first one's."""
+        return tuple(key_of(one.id, self.part) for one in self.orders) or (self.key,)
 
 
 def decide(seen: Seen) -> Decision:
@@ -70,7 +75,7 @@ def decide(seen: Seen) -> Decision:
     worn = [want for want in wanted if len(ledger.disrupted.get(want.key, ())) >= MAX_DISRUPTIONS]
     keep = {want.key for want in wanted if want not in worn}
     # while the store is asked what is known, nobody can say that a task isn't wanted any more
-    unwanted = [job for job in active if job.key not in keep and not (ledger.recalling and job.part != "recall")]
+    unwanted = [job for job in active if keep.isdisjoint(job.keys) and not (ledger.recalling and job.part != "recall")]
     resting = resting_of(seen, waits)
     spare = [job for job in spare + unwanted if job not in resting]
     active = [job for job in active if job not in unwanted]
@@ -80,9 +85,9 @@ def decide(seen: Seen) -> Decision:
     room = seen.policy.parallelism - sum(job.key not in free for job in active)
     if resting:
         room = room - len(resting) if active else 0
-    for want in wanted:
-        if want in worn or any(job.key == want.key for job in active):
-            continue
+    given = {key for job in active for key in job.keys}
+    wanted = [want for want in wanted if want not in worn and want.key not in given]
+    for want in _together(wanted, seen, ledger, room):
         ruling = _ruling(seen, ledger, want, waits)
         if isinstance(ruling, Halt):
             halts.append(ruling)
@@ -144,11 +149,37 @@ def _wanted(seen: Seen, ledger: Ledger, now: Walk) -> list[_Wanted]:
         return [_Wanted(verb="work", stage="finish", part="finish", key=key_of("finish", "finish"))]
     if ledger.recalling:
         unknown = [order(task) for task in now.ready if task.id not in ledger.missed]
-        sizes = accumulate(len(one.model_dump_json(by_alias=True).encode()) for one in unknown)
-        fit = sum(size < RECALLED_BYTES for size in sizes)
-        asked = tuple(unknown[: max(1, min(fit, RECALLED))])
+        asked = tuple(unknown[: _fitting(unknown, RECALLED)])
         return [_Wanted(verb="recall", stage="recall", part="recall", key=key_of(asked[0].id, "recall"), orders=asked)]
     return [_of(task, seen, ledger) for task in now.ready]
+
+
+def _together(wanted: Sequence[_Wanted], seen: Seen, ledger: Ledger, room: int) -> list[_Wanted]:
+    """The same, but scores of which no attempt has failed go several to a Job, whose worker loads models once.
+
+    No more than leave something for each Job that there is room for. What has failed is tried by itself: then it is
+    clear what failed again.
+    """
+    fresh = {
+        want.key: want.orders[0]
+        for want in wanted
+        if (want.stage, want.part) == ("score", "all") and not ledger.counted(want.key)
+    }
+    size, left, together = min(seen.policy.candidates, -(-len(fresh) // max(room, 1))), list(fresh.values()), []
+    for want in wanted:
+        if want.key not in fresh:
+            together.append(want)
+        elif left and want.orders[0] == left[0]:
+            count = _fitting(left, size)
+            together.append(want.model_copy(update={"orders": tuple(left[:count])}))
+            left = left[count:]
+    return together
+
+
+def _fitting(orders: Sequence[Order], most: int) -> int:
+    """How many of them, from the first on, one Job may have: one at least."""
+    sizes = accumulate(len(one.model_dump_json(by_alias=True).encode()) for one in orders[:most])
+    return max(1, sum(size < ORDERED_BYTES for size in sizes))
 
 
 def _of(task: Task, seen: Seen, ledger: Ledger) -> _Wanted:
@@ -163,7 +194,7 @@ def _of(task: Task, seen: Seen, ledger: Ledger) -> _Wanted:
 
 
 def _ruling(seen: Seen, ledger: Ledger, want: _Wanted, waits: list[float]) -> int | Halt | None:
-    """The number of the next attempt; or why there is none, or none yet."""
+    """The number of the next attempt, higher than that of any before; or why there is none, or none yet."""
     attempts = ledger.counted(want.key)
     if attempts:
         again = retry(seen.experiment.limits, attempts)
@@ -173,8 +204,8 @@ def _ruling(seen: Seen, ledger: Ledger, want: _Wanted, waits: list[float]) -> in
         if due > 0:
             waits.append(due)
             return None
-    observed = [job.attempt for job in seen.jobs if job.key == want.key]
-    return 1 + max([ledger.last(want.key), *observed])
+    observed = [job.attempt for job in seen.jobs if not set(job.keys).isdisjoint(want.keys)]
+    return 1 + max([ledger.last(*want.keys), *observed])
 
 
 def _start(seen: Seen, ledger: Ledger, want: _Wanted, attempt: int, drop: tuple[str, ...]) -> Start:

@@ -19,6 +19,7 @@ class Policy(Frozen):
 
     suspend: bool = False
     parallelism: int = 1
+    candidates: int = 1  # that a Job scores, at most
     queued: bool = False  # Jobs stand in a queue of Kueue's
     execution: Literal["Fused", "Staged"] = "Fused"
     active_deadline: float | None = None  # seconds with a Pod running, over the whole run
@@ -32,6 +33,7 @@ class Policy(Frozen):
         return cls(
             suspend=cluster.suspend,
             parallelism=cluster.parallelism,
+            candidates=cluster.candidates_per_job,
             queued=bool(cluster.queue_name),
             execution=cluster.execution,
             active_deadline=cluster.active_deadline_seconds,

@@ -1,9 +1,11 @@
 """What a run's Jobs have to tell that its ledger doesn't know yet; pure."""
 
+from collections.abc import Mapping
+
 from darwinmerge.errors import ExitCode
 from darwinmerge.pipeline.results import Result, TaskId
 from darwinmerge_operator.ending import Ending
-from darwinmerge_operator.ledger import Ledger, Try
+from darwinmerge_operator.ledger import Ledger, Try, key_of
 from darwinmerge_operator.seen import SeenJob
 
 
@@ -18,7 +20,7 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
             "results": results,
             "merged": tuple(sorted(merged)),
             "missed": tuple(sorted(missed)),
-            "disrupted": _disrupted(ledger, jobs),
+            "disrupted": _disrupted(ledger, jobs, results),
             "active_seconds": ledger.active_seconds + _active(ledger.active_until, jobs, now),
             "active_until": now,
             "gpu_seconds": _gpu_seconds(ledger, jobs, now),
@@ -28,8 +30,19 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
     for job in jobs:
         failed = _failure(job, now)
         if failed:
-            found = found.having(job.key, failed)
+            found = found.having(_blamed(job, results), failed, job.keys)
     return found
+
+
+def _blamed(job: SeenJob, results: Mapping[TaskId, Result]) -> str:
+    """Of a Job's tasks, the key of the one whose attempt has failed: at which its worker says it did, else the first
+    without a result, since they are done in order."""
+    messages = [pod.ending.message for pod in job.pods if pod.ending]
+    said = messages[-1].failed.task if messages and messages[-1] and messages[-1].failed else ""
+    if job.part != "all":
+        return job.key
+    left = [task for task in job.tasks if task == said] or [task for task in job.tasks if task not in results]
+    return key_of(left[0], job.part) if left else job.key
 
 
 def _active(since: float, jobs: tuple[SeenJob, ...], now: float) -> float:
@@ -54,19 +67,22 @@ def _gpu_seconds(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> dict[
     return found
 
 
-def _disrupted(ledger: Ledger, jobs: tuple[SeenJob, ...]) -> dict[str, tuple[str, ...]]:
-    """Pods that were taken away from Jobs that are to go on, by whom they were: they are gone soon.
+def _disrupted(
+    ledger: Ledger, jobs: tuple[SeenJob, ...], results: Mapping[TaskId, Result]
+) -> dict[str, tuple[str, ...]]:
+    """Pods that were taken away from Jobs that are to go on, by what they were at: they are gone soon.
 
     Not those of a Job that its queue has taken the quota from: that is what a queue is for, and it gives it back. Nor
     those that no node has taken: their Jobs have failed.
     """
     found = {key: {*pods} for key, pods in ledger.disrupted.items()}
     for job in jobs:
+        known = {uid for key in job.keys for uid in found.get(key, ())}
         for pod in job.pods:
             ending = pod.ending
             stopped = ending and ending.exit == ExitCode.INTERRUPTED and ending.reason != "NotAdmitted"
-            if not job.leaving and not pod.preempted and (pod.leaving or stopped):
-                found.setdefault(job.key, set()).add(pod.uid)
+            if pod.uid not in known and not job.leaving and not pod.preempted and (pod.leaving or stopped):
+                found.setdefault(_blamed(job, results), set()).add(pod.uid)
     return {key: tuple(sorted(pods)) for key, pods in found.items()}
 
 

@@ -8,7 +8,7 @@ thousand candidates take about a quarter of that, and the resource takes no more
 import base64
 import binascii
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -63,17 +63,16 @@ class Ledger(Frozen):
         """Whether we have ended this attempt, or meant to."""
         return any(t.ours and t.number == number for t in self.tries.get(key, ()))
 
-    def last(self, key: str) -> int:
-        """The highest number of an attempt; 0 without any."""
-        return max((t.number for t in self.tries.get(key, ())), default=0)
+    def last(self, *keys: str) -> int:
+        """The highest number of an attempt at any of these; 0 without any."""
+        return max((t.number for key in keys for t in self.tries.get(key, ())), default=0)
 
-    def having(self, key: str, attempt: Try) -> "Ledger":
-        """With one more attempt, unless it is known."""
-        known = self.tries.get(key, ())
-        if any(t.number == attempt.number for t in known):
+    def having(self, key: str, attempt: Try, among: Sequence[str] = ()) -> "Ledger":
+        """With one more attempt, unless it is known, be it of another of the keys `among` which one Job had."""
+        if any(t.number == attempt.number for one in (key, *among) for t in self.tries.get(one, ())):
             return self
         short = attempt.model_copy(update={"message": attempt.message[:MESSAGE_LETTERS]})
-        return self.model_copy(update={"tries": {**self.tries, key: (*known, short)}})
+        return self.model_copy(update={"tries": {**self.tries, key: (*self.tries.get(key, ()), short)}})
 
     def forgive(self) -> "Ledger":
         """A person asked for another try: what failed so far counts no more."""

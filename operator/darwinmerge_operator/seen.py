@@ -13,6 +13,7 @@ from darwinmerge.pipeline.results import TaskId
 from darwinmerge_operator.cluster_spec import is_gpu
 from darwinmerge_operator.ending import Ending, ending, worker_state
 from darwinmerge_operator.job import CONTAINER, LABEL
+from darwinmerge_operator.ledger import key_of
 
 STUCK_SECONDS = 60.0  # beyond a Pod's grace period, after which its node is taken for lost
 _FATAL_WAITS = {  # why a container waits, where waiting longer mends nothing
@@ -95,8 +96,13 @@ class SeenJob(Frozen):
 
     @property
     def key(self) -> str:
-        """What its attempts are counted by; see `ledger.key_of`."""
+        """What it is known by: `ledger.key_of` of its first task."""
         return f"{self.task}/{self.part}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What attempts at its tasks are counted by, the first one's first."""
+        return tuple(key_of(task, self.part) for task in self.tasks) or (self.key,)
 
 
 def seconds(text: str | None) -> float | None:
@@ -142,7 +148,7 @@ def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mappin
         task=labels[f"{LABEL}/task"],
         part=labels[f"{LABEL}/part"],
         stage=labels.get(f"{LABEL}/stage", ""),
-        tasks=_tasks(job),
+        tasks=tasks_of(job["spec"]["template"]["spec"]),
         attempt=int(labels[f"{LABEL}/attempt"]),
         created=created,
         waiting_since=max(since),
@@ -158,8 +164,9 @@ def _job(job: Mapping[str, Any], pods: list[Mapping[str, Any]], warnings: Mappin
     )
 
 
-def _tasks(job: Mapping[str, Any]) -> tuple[TaskId, ...]:
-    containers = {one["name"]: one for one in job["spec"]["template"]["spec"]["containers"]}
+def tasks_of(pod: Mapping[str, Any]) -> tuple[TaskId, ...]:
+    """The tasks that a Pod of this spec does, in order."""
+    containers = {one["name"]: one for one in pod["containers"]}
     variables = {v["name"]: v.get("value", "") for v in containers[CONTAINER]["env"]}
     orders = json.loads(variables["DARWIN_ORDERS"].replace("$$", "$"))
     return tuple(order["id"] for order in orders["orders"])

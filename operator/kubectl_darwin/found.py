@@ -193,7 +193,9 @@ def _working(
         if job.finished and not job.failed:
             continue
         stage = {"merge": "merge", "evaluate": "eval"}.get(job.part, "")
-        what = titles.get(job.task) or {"recall": "asking the store", "finish": "summary"}.get(job.part, job.part)
+        known = [titles[task[:16]] for task in job.tasks if task[:16] in titles] if job.part != "recall" else []
+        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
+        what = "".join(known[:1]) + more or {"recall": "asking the store", "finish": "summary"}.get(job.part, job.part)
         what = f"{what} ({stage})" if stage else what
         pod = job.pods[-1] if job.pods else None
         found.append(

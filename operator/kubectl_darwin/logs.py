@@ -20,6 +20,7 @@ from darwinmerge_operator.ending import worker_state
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.resource import DarwinMerge
+from darwinmerge_operator.seen import tasks_of
 from kubectl_darwin.arguments import reaches_cluster
 from kubectl_darwin.change import ended
 from kubectl_darwin.cluster import Cluster
@@ -61,26 +62,29 @@ def logs(cluster: Cluster, name: str, stage: str, candidate: str, follow: bool, 
 
     def mine() -> list[Object]:
         found = cluster.pods(run["metadata"]["namespace"], run["metadata"]["name"])
-        labels = [pod["metadata"]["labels"] for pod in found]
-        return [
-            pod
-            for pod, label in zip(found, labels, strict=True)
-            if stage in ("", label[f"{LABEL}/stage"]) and task in ("", label[f"{LABEL}/task"])
-        ]
+        of_stage = [pod for pod in found if stage in ("", pod["metadata"]["labels"][f"{LABEL}/stage"])]
+        return [pod for pod in of_stage if not task or any(one.startswith(task) for one in tasks_of(pod["spec"]))]
 
     if follow and not ended(run):
         for line in _followed(cluster, run, mine, bool(stage or task), tail):
-            click.echo(line)
+            if _about(line, task):
+                click.echo(line)
         return
     spoken = False
     for pod in sorted(mine(), key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
-        spoken = _print(cluster, pod, tail) or spoken
+        spoken = _print(cluster, pod, task, tail) or spoken
     if not spoken:
         _from_store(resource_of(run), ledger_of(cluster, run), stage, task, tail)
 
 
-def _print(cluster: Cluster, pod: Object, tail: int | None) -> bool:
-    """Print a Pod's log; False where it has none (yet, or any more)."""
+def _about(line: str, task: str) -> bool:
+    """Whether a Pod's line may be about a task: not if it says that it is about another."""
+    told = re.search(r'"task": "([0-9a-f]{16})"', line) if task else None
+    return not told or told[1] == task
+
+
+def _print(cluster: Cluster, pod: Object, task: str, tail: int | None) -> bool:
+    """Print a Pod's log, as far as it may be about a task; False where it has none (yet, or any more)."""
     metadata = pod["metadata"]
     if not _speaks(pod):
         return False
@@ -88,7 +92,8 @@ def _print(cluster: Cluster, pod: Object, tail: int | None) -> bool:
         lines = cluster.log(metadata["namespace"], metadata["name"], tail=tail)
         click.echo(f"==> Pod {metadata['name']} on {pod['spec'].get('nodeName', '?')}", err=True)
         for line in lines:
-            click.echo(line)
+            if _about(line, task):
+                click.echo(line)
     except Gone:
         return False  # meanwhile
     return True

@@ -46,8 +46,20 @@ def test_what_is_kept_is_the_end_of_the_log_in_whole_lines() -> None:
     log = Log(lambda line: None)
     for number in range(3000):
         log.say("note", number=number, text="é" * 400)
-    kept = log.bytes()
+    kept = log.bytes("")
     numbers = [json.loads(line)["number"] for line in kept.decode().splitlines()]
     assert len(kept) <= KEPT_BYTES
     assert numbers == list(range(numbers[0], 3000))
     assert numbers[0] > 0
+
+
+def test_of_several_tasks_each_keeps_what_is_said_of_it_and_of_none() -> None:
+    log, one = Log(lambda line: None), candidate()
+    other = Task(revision=one.revision, seed=one.seed + 1, inputs=one.inputs)
+    log.say("begin")
+    for task in (one, other):
+        log.task(task, "all")
+        log.say("start")
+    for task in (one, other):
+        told = [json.loads(line) for line in log.bytes(task.id).decode().splitlines()]
+        assert [(line["event"], line.get("task")) for line in told] == [("begin", None), ("start", task.id[:16])]

@@ -23,7 +23,7 @@ class Log:
     def __init__(self, write: Callable[[str], Any] = sys.stdout.write, clock: Callable[[], float] = time.monotonic):
         """A log that begins now; `clock` counts seconds."""
         self._write, self._clock = write, clock
-        self._lines: list[str] = []
+        self._lines: list[tuple[str, str]] = []  # the task that each is about, and what it says
         self._context: dict[str, Any] = {}
         self._began = self._told = clock()
 
@@ -53,18 +53,18 @@ class Log:
         """A line of the log."""
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": when, "event": event, **self._context, **fields}, ensure_ascii=False) + "\n"
-        self._lines.append(line)
+        self._lines.append((str(self._context.get("task", "")), line))
         self._write(line)
 
     def seconds(self) -> float:
         """Seconds since the task began."""
         return round(self._clock() - self._began, 3)
 
-    def bytes(self) -> bytes:
-        """The end of the log, in whole lines."""
+    def bytes(self, task: str) -> bytes:
+        """The end of what it says of a task, and of no task, in whole lines."""
         kept: list[bytes] = []
         left = KEPT_BYTES
-        for line in reversed(self._lines):
+        for line in (line for about, line in reversed(self._lines) if about in ("", task[:16])):
             left -= len(line.encode())
             if left < 0:
                 break

@@ -36,8 +36,9 @@ def work(orders: Orders, message: Path | None) -> ExitCode:
     def leave(code: ExitCode, text: str, store: Store | None) -> None:
         failed = Failure(task=now[-1].id if now else "", exit=code, message=text) if code else None
         log.say("end", exit=int(code), **({"message": text} if text else {}))
-        if store and orders.orders:
-            _keep_log(log, store, orders.orders[0])
+        if store:
+            for one in now or orders.orders[:1]:
+                _keep_log(log, store, one)
         if message:
             message.write_bytes(encode(answers, failed))
 
@@ -88,8 +89,8 @@ def _do(one: Order, place: Place) -> Result | None:
     return perform(one.task, one.id, place, one.last_try)
 
 
-def _keep_log(log: Log, store: Store, first: Order) -> None:
-    """The log outlives the pod; a store that can't be reached now has been told of already."""
+def _keep_log(log: Log, store: Store, one: Order) -> None:
+    """What the log says of an order outlives the pod; a store that can't be reached now has been told of already."""
     name = f"{os.environ.get(POD_NAME) or socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     with contextlib.suppress(DarwinError):
-        store.create(layout.log(first.task.stage, first.id, name), log.bytes())
+        store.create(layout.log(one.task.stage, one.id, name), log.bytes(one.id))

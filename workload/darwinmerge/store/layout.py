@@ -88,12 +88,12 @@ def staged(recipe: str) -> str:
 
 
 def log_folder(stage: str, task_id: str) -> str:
-    """Prefix of the logs of all pods whose first order was this task."""
+    """Prefix of what the logs of all pods say of a task."""
     return f"logs/{stage}-{task_id[:SHORT]}/"
 
 
 def log(stage: str, task_id: str, pod: str) -> str:
-    """Key of the log of a pod, by its first order."""
+    """Key of what the log of a pod says of a task."""
     return f"{log_folder(stage, task_id)}{pod}.jsonl"
 
 
