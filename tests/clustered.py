@@ -229,6 +229,9 @@ BAD: dict[str, Bad] = {
         {"spec.store.uri": "pvc://runs/small"}, "spec.store.uri", "in a cluster the store is s3://"
     ),
     "output in a folder": Bad({"spec.output.uri": "child"}, "spec.output.uri", "the child is published to s3://"),
+    "output over a whole claim": Bad({"spec.output.uri": "pvc://models/"}, "spec.output.uri", "a folder of a claim"),
+    "output above its claim": Bad({"spec.output.uri": "pvc://models/../b"}, "spec.output.uri", "a folder of a claim"),
+    "claim that can't be": Bad({"spec.output.uri": "pvc://models..b/child"}, "spec.output.uri", "a folder of a claim"),
     "hub without an organisation": Bad({"spec.output.hub": {"repo": "child"}}, "spec.output.hub.repo", "should match"),
     "hub without a repository": Bad({"spec.output.hub": {"private": True}}, "spec.output.hub.repo", "Required value"),
     "a verdict that there isn't": Bad({"spec.output.publishIf": "Better"}, "spec.output.publishIf", '"BeatsBoth"'),

@@ -2,17 +2,19 @@
 
 A Job is one attempt. Kubernetes repeats by itself only what nobody is to blame for, a disruption or a stop that
 the worker took cleanly; everything else ends the Job, and the operator decides by `darwinmerge.pipeline.retry`, as on
-a laptop. Pods satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume.
+a laptop. Pods satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume; the one that
+publishes a child, to the volume claim of its output too.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from darwinmerge.canonical import digest
 from darwinmerge.errors import BadConfiguration, ExitCode
 from darwinmerge.experiment.types import Count, Frozen
 from darwinmerge.pipeline.orders import POD_NAME, Orders
-from darwinmerge.pipeline.tasks import ScoreInputs
-from darwinmerge.uri import CLAIMS_DEFAULT
+from darwinmerge.pipeline.tasks import PublishInputs, ScoreInputs
+from darwinmerge.uri import claim_of
 from darwinmerge_operator.cluster_spec import Cluster, StagePod
 from darwinmerge_operator.pod import (
     RESTRICTED,
@@ -21,6 +23,7 @@ from darwinmerge_operator.pod import (
     environment,
     given,
     keys,
+    mounted,
     placement,
     queue,
     resources,
@@ -148,7 +151,7 @@ def scratch_bytes(parent_bytes: int) -> int:
 
 def _pod(start: Start, cluster: Cluster, image: str, parent_bytes: int) -> Json:
     template, pod = cluster.template, cluster.pod_of(start.stage)
-    volumes, mounts = _volumes(start.orders, template, parent_bytes)
+    volumes, mounts = _volumes(_claims(start), template, parent_bytes)
     container: Json = {
         "name": CONTAINER,
         "image": image,
@@ -187,7 +190,7 @@ def _has_scratch(template: PodTemplate) -> bool:
     return any(volume.name == SCRATCH_VOLUME for volume in template.volumes)
 
 
-def _volumes(orders: Orders, template: PodTemplate, parent_bytes: int) -> tuple[list[Json], list[Json]]:
+def _volumes(claims: Mapping[str, bool], template: PodTemplate, parent_bytes: int) -> tuple[list[Json], list[Json]]:
     volumes: list[Json] = [
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": template.shared_memory}}
     ]
@@ -197,19 +200,24 @@ def _volumes(orders: Orders, template: PodTemplate, parent_bytes: int) -> tuple[
         {"name": SCRATCH_VOLUME, "mountPath": SCRATCH},
         {"name": "shared-memory", "mountPath": SHARED_MEMORY},
     ]
-    for number, claim in enumerate(_claims(orders)):
-        # read-only twice: a read-only mount alone would let the kubelet give the parents' files to our fsGroup
-        volumes.append({"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
-        mounts.append({"name": f"claim-{number}", "mountPath": f"{CLAIMS_DEFAULT}/{claim}", "readOnly": True})
-    volumes += [written(volume) for volume in template.volumes]
-    mounts += [written(mount) for mount in template.volume_mounts]
+    on_claims, there = mounted(claims)
+    volumes += on_claims + [written(volume) for volume in template.volumes]
+    mounts += there + [written(mount) for mount in template.volume_mounts]
     return volumes, mounts
 
 
-def _claims(orders: Orders) -> list[str]:
-    """Volume claims that hold parents, what adapters are on, or the base, by name."""
-    places = (uri.partition("://") for who in orders.where.models for uri in orders.where.parent(who))
-    return sorted({rest.partition("/")[0] for scheme, _, rest in places if scheme == "pvc"})
+def _claims(start: Start) -> dict[str, bool]:
+    """Volume claims that a Job needs, by name, and whether it writes to one: publication does, to the output's.
+
+    All read parents, what adapters are on, and the base; who claims the store looks at what stands at the output.
+    """
+    where, recalls = start.orders.where, start.verb == "recall"
+    inputs = [one.task.inputs for one in start.orders.orders]
+    publishes = not recalls and any(isinstance(one, PublishInputs) and one.destination for one in inputs)
+    claims = dict.fromkeys((claim_of(uri) for who in where.models for uri in where.parent(who)), False)
+    if publishes or (recalls and start.orders.claim):
+        claims[claim_of(where.output)] = publishes
+    return {claim: writable for claim, writable in claims.items() if claim}
 
 
 def _json(orders: Orders) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from darwinmerge.experiment.types import Frozen
+from darwinmerge.uri import CLAIMS_DEFAULT
 from darwinmerge_operator.cluster_spec import Cluster, StagePod, StoreAccess
 from darwinmerge_operator.pod_template import PodTemplate
 
@@ -67,6 +68,18 @@ def addresses(store: StoreAccess) -> dict[str, str]:
     """Variables that lead to S3."""
     region = store.region or ("us-east-1" if store.endpoint else "")
     return given(AWS_ENDPOINT_URL_S3=store.endpoint, AWS_REGION=region)
+
+
+def mounted(claims: Mapping[str, bool]) -> tuple[list[Json], list[Json]]:
+    """Volumes and mounts of claims, by name and whether they are written to, where `pvc://` is looked for."""
+    volumes, mounts = [], []
+    for number, (claim, writable) in enumerate(sorted(claims.items())):
+        # read-only twice: a read-only mount alone would let the kubelet give all files of the claim to our fsGroup,
+        # which is what makes one writable
+        mode = given(readOnly=not writable)
+        volumes.append({"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim, **mode}})
+        mounts.append({"name": f"claim-{number}", "mountPath": f"{CLAIMS_DEFAULT}/{claim}", **mode})
+    return volumes, mounts
 
 
 def security(template: PodTemplate) -> Json:

@@ -175,7 +175,7 @@ class Reconciler:
 def _serving_due(status: Status, now: float) -> list[float]:
     """Seconds after which servers that are refused are applied again: the longer they have been, the more."""
     found = view.condition(status, "Served")
-    if not found or found.status == "True":
+    if not found or found.reason != "Refused":
         return []
     waited = now - (seconds(found.last_transition_time) or now)
     return [min(max(RESYNC_SECONDS, waited), UNSERVED_SECONDS)]

@@ -28,7 +28,9 @@ NAME_LETTERS = 36  # a Job's name holds it and says besides what the Job is for
 _PATH = r"(/[^/\x00-\x1f]+)*/?"
 _S3 = r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]" + _PATH
 _HF = f"hf://{MODEL}(@{REVISION})?"
-_PVC = r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?" + _PATH
+_CLAIM = r"pvc://[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_PVC = _CLAIM + _PATH
+_IN_PVC = _CLAIM + r"(/[^/\x00-\x1f]+)+/?"  # a folder in it, which can be renamed
 _DOTS = r"/\.{1,2}(/|$)"
 
 
@@ -64,7 +66,11 @@ StoreUri = Annotated[
 OutputUri = Annotated[
     str,
     Field(max_length=1024),
-    _place(f"({_S3})?", "in a cluster the child is published to s3://bucket/prefix, or left in the store"),
+    _place(
+        f"({_S3}|{_IN_PVC})?",
+        "in a cluster the child is published to s3://bucket/prefix or to a folder of a claim, pvc://claim/path, or "
+        "left in the store",
+    ),
 ]
 TaskFolder = Annotated[
     str,
@@ -134,8 +140,9 @@ class Output(manifest.Output):
     """The child."""
 
     uri: OutputUri = ""
-    """Where the child is published, once its health check has passed: `s3://bucket/prefix`. Default: it stays in the
-    store."""
+    """Where the child is published, once its health check has passed: `s3://bucket/prefix`, or `pvc://claim/path`, a
+    folder on a PersistentVolumeClaim of the same namespace that user or group 10001 may write to. Default: it stays in
+    the store."""
     hub: manifest.Hub | None = None
     """A model hub to which the child is uploaded too, the one that HF_ENDPOINT names; the token is HF_TOKEN, by
     `cluster.template.env` or in the Secret of `cluster.store`. The commit stands in the status."""

@@ -16,7 +16,7 @@ from darwinmerge_operator.ledger import Ledger, from_data, ledger_name, to_data
 from darwinmerge_operator.remembered import Remembered
 from darwinmerge_operator.resource import KIND, RETRY, DarwinMerge
 from darwinmerge_operator.seen import SeenJob, seen_jobs, words_of
-from darwinmerge_operator.serving import of_run
+from darwinmerge_operator.serving import kept_back, of_run
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.waits import REFUSED_SECONDS
 
@@ -133,6 +133,8 @@ class Run:
 
     def serve(self, walked: Walk) -> What | None:
         """Serve the child of a run that has ended: whether that is done; None where there is nothing to serve."""
+        if why := kept_back(self.resource, walked):
+            return "False", "Withheld", why
         manifests = of_run(self.resource, self.owner, walked)
         try:
             for manifest in manifests:

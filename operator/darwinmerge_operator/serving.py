@@ -2,12 +2,14 @@
 
 They are applied on the server's side when a run is complete, until the API server takes them, and whenever its manifest
 changes after that, so that a newer child takes the place of an older one. Both are the run's, and go with it. Pods
-satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume; weights come straight from S3.
+satisfy Pod Security's `restricted`, and write nowhere but to their scratch volume; weights come straight from S3, or
+from a volume claim that is mounted read-only.
 """
 
 from darwinmerge.pipeline.known import Walk
 from darwinmerge.report.state import child_place
 from darwinmerge.store import layout
+from darwinmerge.uri import claim_of, in_pod
 from darwinmerge_operator.cluster_spec import Cluster, Serve, StagePod
 from darwinmerge_operator.job import LABEL, Owner
 from darwinmerge_operator.pod import (
@@ -16,6 +18,7 @@ from darwinmerge_operator.pod import (
     addresses,
     environment,
     keys,
+    mounted,
     placement,
     queue,
     resources,
@@ -34,10 +37,22 @@ SCRATCH_BYTES = 16 << 30  # compiled kernels, configuration, tokenizer
 def of_run(resource: DarwinMerge, owner: Owner, walked: Walk) -> tuple[Json, ...]:
     """What serves the published child of a run, if that is wanted and there is one; see `serving`."""
     cluster, child, experiment = resource.spec.cluster, walked.published, resource.experiment()
-    if not cluster.serve or not child:
+    if not cluster.serve or not child or child.withheld:
         return ()
     uri = child_place(experiment, walked, experiment.where.store.rstrip("/"))
     return serving(cluster.serve, cluster, owner, child.recipe[: layout.SHORT], uri)
+
+
+def kept_back(resource: DarwinMerge, walked: Walk) -> str:
+    """Why the child of a run isn't served though servers are wanted; empty where nothing keeps it back."""
+    child, verdict = walked.published, walked.verdict
+    if not resource.spec.cluster.serve or not child or not child.withheld or not verdict:
+        return ""
+    return (
+        f"the verdict is {verdict.label}, and spec.output.publishIf: {resource.spec.output.publish_if} keeps such a "
+        "child in the store; to serve it nevertheless, delete this DarwinMerge and create it again with the same store "
+        "and publishIf: Always, where what is done stays done"
+    )
 
 
 def serving(serve: Serve, cluster: Cluster, owner: Owner, recipe: str, uri: str) -> tuple[Json, Json]:
@@ -48,7 +63,7 @@ def serving(serve: Serve, cluster: Cluster, owner: Owner, recipe: str, uri: str)
         cluster: how they reach S3, and the Pods of benchmarks, which servers share nodes and resources with.
         owner: whose child it is.
         recipe: the child's; another one restarts the servers.
-        uri: where the child lies, `s3://bucket/prefix`.
+        uri: where the child lies, `s3://bucket/prefix` or `pvc://claim/path`.
     """
     name, labels = f"{owner.name}-serve", {"app.kubernetes.io/name": "vllm", f"{LABEL}/serves": owner.name}
     metadata = {"name": name, "labels": labels, "ownerReferences": [owner.reference]}
@@ -84,11 +99,19 @@ def _pod(serve: Serve, cluster: Cluster, name: str, uri: str) -> Json:
     template, pod = cluster.template, cluster.pod_of("eval")
     if serve.resources != Resources():
         pod = pod.model_copy(update={"resources": serve.resources})
+    claim = claim_of(uri)
+    volumes, mounts = mounted({claim: False} if claim else {})
     container: Json = {
         "name": "vllm",
         "image": serve.image,
         "command": ["vllm", "serve"],
-        "args": [uri, "--load-format=runai_streamer", f"--served-model-name={name}", f"--port={PORT}", *serve.args],
+        "args": [
+            in_pod(uri),
+            "--load-format=runai_streamer",
+            f"--served-model-name={name}",
+            f"--port={PORT}",
+            *serve.args,
+        ],
         "env": _environment(serve, cluster, pod),
         "ports": [{"name": "http", "containerPort": PORT}],
         "resources": resources(pod, SCRATCH_BYTES),
@@ -99,6 +122,7 @@ def _pod(serve: Serve, cluster: Cluster, name: str, uri: str) -> Json:
             {"name": SCRATCH_VOLUME, "mountPath": SCRATCH},
             {"name": SCRATCH_VOLUME, "mountPath": "/tmp"},
             {"name": "shared-memory", "mountPath": SHARED_MEMORY},
+            *mounts,
         ],
         "securityContext": RESTRICTED,
         **keys(cluster.store),
@@ -111,6 +135,7 @@ def _pod(serve: Serve, cluster: Cluster, name: str, uri: str) -> Json:
         "volumes": [
             {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": template.shared_memory}},
             {"name": SCRATCH_VOLUME, "emptyDir": {"sizeLimit": str(SCRATCH_BYTES)}},
+            *volumes,
         ],
         **placement(pod, template),
     }

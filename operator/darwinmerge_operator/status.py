@@ -39,6 +39,7 @@ FailedReason = Literal[
 ServedReason = Literal[
     "Applied",  # the API server has Deployment and Service as spec.cluster.serve has them
     "Refused",  # false: it doesn't take them, in its own words; they are applied again by themselves
+    "Withheld",  # false: with this verdict, spec.output.publishIf keeps the child in the store
 ]
 ReadyReason = Literal[
     "Started",  # accepted, and its first Job exists

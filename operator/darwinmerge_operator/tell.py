@@ -12,7 +12,7 @@ from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.known import Generation
 from darwinmerge_operator.decision import Decision, Seen
 from darwinmerge_operator.known import beside_parents
-from darwinmerge_operator.status import Status, SuspendedReason
+from darwinmerge_operator.status import ServedReason, Status, SuspendedReason
 from darwinmerge_operator.view import condition, holds, time_of
 
 COMPONENT = "darwin-operator"
@@ -30,9 +30,15 @@ Reason = (
         "Failed",
         "Served",
         "ServingRefused",
+        "ServingWithheld",
     ]
     | SuspendedReason
 )
+SERVED: Mapping[ServedReason, Reason] = {
+    "Applied": "Served",
+    "Refused": "ServingRefused",
+    "Withheld": "ServingWithheld",
+}
 WARNINGS: frozenset[Reason] = frozenset({"CandidateRejected", "Stalled", "Failed", "ServingRefused"})
 
 
@@ -106,7 +112,7 @@ def _served(before: Status | None, now: Status) -> Iterator[tuple[Reason, str]]:
     new, old = condition(now, "Served"), condition(before, "Served")
     if not new or (old and (old.reason, old.observed_generation) == (new.reason, new.observed_generation)):
         return
-    yield "Served" if new.status == "True" else "ServingRefused", new.message
+    yield SERVED[cast(ServedReason, new.reason)], new.message
 
 
 def _held(before: Status | None, now: Status) -> Iterator[tuple[Reason, str]]:

@@ -160,6 +160,14 @@ class Run:
         """What is there that was made for it."""
         return [one for kind in ("Job", "Pod", "ConfigMap") for one in self._mine(kind)]
 
+    def servers(self) -> list[Json]:
+        """The Deployment and the Service of its child, as far as they are there."""
+        selector = f"{LABEL}/serves={self.name}"
+        found = [
+            self.kubernetes.list(kind, self.namespace, label_selector=selector) for kind in ("Deployment", "Service")
+        ]
+        return [one for several in found for one in several]
+
     def _mine(self, kind: str) -> Sequence[Json]:
         return self.kubernetes.list(kind, self.namespace, label_selector=f"{LABEL}/experiment={self.name}")
 

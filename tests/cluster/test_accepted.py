@@ -13,6 +13,7 @@ from darwinmerge_operator.resource import from_api
 from darwinmerge_operator.serving import serving
 from tests.cluster.conftest import Kubernetes
 from tests.clustered import full
+from tests.unit.test_claims import CASES
 from tests.unit.test_jobs import FINISH, OWNER, RECALL, WHERE, made, score, start
 from tests.unit.test_serving import made as served
 
@@ -35,6 +36,7 @@ JOBS = {
     "nothing said": job(start(), OWNER, Cluster(), "x:1"),
     "large parents": made(parent_bytes=140 << 30),
     "parents in volumes": made(from_claims()),
+    **{f"{name}, in volumes": made(started) for name, (started, _) in CASES.items()},
     "queued": made(queueName="team"),
     "the longest name": job(from_claims(attempt=99), LONGEST, Cluster(), "x:1"),
 }
@@ -60,7 +62,11 @@ def test_a_job_of_which_everything_is_said_is_valid(kubernetes: Kubernetes, rest
     kubernetes.create(job(start(), OWNER, from_api(full()).spec.cluster, "x:1"), restricted, dry=True)
 
 
-@pytest.mark.parametrize("serve", [{}, {"replicas": 2, "args": ["--max-model-len=8192"]}], ids=["plain", "more said"])
+@pytest.mark.parametrize(
+    "serve",
+    [{}, {"replicas": 2, "args": ["--max-model-len=8192"]}, {"uri": "pvc://models/children/tiny"}],
+    ids=["plain", "more said", "from a volume"],
+)
 def test_what_serves_a_child_is_valid_and_its_pods_are_restricted(
     kubernetes: Kubernetes, restricted: str, serve: dict[str, Any]
 ) -> None:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from darwinmerge_operator.resource import GROUP
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import RUN_SECONDS, Operator, Run
 from tests.cluster.test_gitops import AS_FLUX
+from tests.clustered import edited
 from tests.dashboarded import RULES, answers
 from tests.integration.conftest import World, darwin
 from tests.prometheus import Prometheus, scraping
@@ -43,10 +44,11 @@ def story(
     small_run: Callable[[str], Run],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Story]:
-    """The run, at its end."""
-    run = small_run("undisturbed")
+    """The run, at its end, with what would serve its child: no server, since there is neither GPU nor image."""
+    plain = small_run("undisturbed")
+    run = replace(plain, document=edited(plain.document, {"spec.cluster.serve": {"replicas": 0}}))
     operator = Operator(kubernetes, run.namespace)
-    operator.install(*images)
+    operator.install(*images, "serving.enabled=true")
     phases: list[str] = []
     jobs: dict[str, dict[str, Any]] = {}
 
@@ -73,7 +75,7 @@ def story(
 def test_it_is_complete_whatever_the_verdict_and_nothing_was_in_its_way(story: Story) -> None:
     status = story.run.status()
     assert story.run.condition("Complete")["reason"] == status["verdict"]["label"]
-    assert {c["type"] for c in status["conditions"]} == {"Accepted", "MRIInformative", "Complete", "Ready"}
+    assert {c["type"] for c in status["conditions"]} == {"Accepted", "MRIInformative", "Complete", "Served", "Ready"}
     assert status["observedGeneration"] == story.run.found()["metadata"]["generation"] == 1
     assert story.phases[-1] == "Complete"
     assert len(story.phases) > 4
@@ -90,6 +92,18 @@ def test_the_status_says_where_the_child_is(story: Story) -> None:
     assert status["child"]["uri"].startswith(story.run.document["spec"]["store"]["uri"] + "/children/")
     assert status["summary"] == story.run.document["spec"]["store"]["uri"] + "/summary.json"
     assert story.run.read("summary.json")
+
+
+def test_what_serves_the_child_is_there_and_the_runs(story: Story) -> None:
+    status, uid = story.run.status(), story.run.found()["metadata"]["uid"]
+    assert story.run.condition("Served")["reason"] == "Applied"
+    assert [server["metadata"]["name"] for server in story.run.servers()] == ["tiny-serve"] * 2
+    for server in story.run.servers():
+        assert [owner["uid"] for owner in server["metadata"]["ownerReferences"]] == [uid]
+    deployment, service = story.run.servers()
+    assert deployment["spec"]["replicas"] == 0
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["args"][0] == status["child"]["uri"]
+    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
 
 
 def test_its_report_is_drawn_after_the_generation_and_again_at_the_end(story: Story) -> None:
@@ -173,6 +187,9 @@ def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machi
     story.run.wait("Complete")
     assert story.run.status()["progress"]["step"] == 2
     assert story.run.lasting() == longer.objects()
+    served = story.run.servers()[0]["spec"]["template"]
+    assert served["spec"]["containers"][0]["args"][0] == story.run.status()["child"]["uri"]
+    assert story.run.status()["child"]["recipe"].startswith(served["metadata"]["annotations"][f"{GROUP}/recipe"])
     lasting = {key for key in story.run.lasting() if not key.startswith("children/")}  # its card is written anew
     assert {key: known[key] for key in known if key in lasting}.items() <= story.run.stored().items()
 
@@ -216,8 +233,9 @@ def test_an_operator_that_starts_again_knows_the_figures_of_runs_that_have_ended
     assert until(lambda: story.prometheus.value(fitness) == before)
 
 
-def test_what_is_deleted_is_shown_no_more(story: Story) -> None:
+def test_what_is_deleted_is_shown_no_more_and_takes_its_server_with_it(story: Story) -> None:
     shown = f'darwin_merge_info{{namespace="{story.run.namespace}"}}'
     assert story.prometheus.value(shown) == 1
     story.run.delete()
     assert until(lambda: story.prometheus.value(shown) is None)
+    assert until(lambda: not story.run.servers())

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from darwinmerge.errors import ExitCode
 from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.pipeline.claim import recorded
@@ -60,6 +61,26 @@ def test_a_run_is_complete_for_whoever_reads_it_wherever_its_child_has_gone(
     assert told(world)["state"] == "Complete", "its output can't be reached from here"
     assert [run["state"] for run in json.loads(darwin("ls", world.folder, "--json").stdout)] == ["Complete"]
     assert darwin("gc", world.store).returncode == 0
+
+
+@pytest.mark.usefixtures("publication")
+def test_a_child_on_a_claim_is_where_the_manifest_says_for_whoever_reads_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(world)["child"] == "pvc://claim/child"
+    assert json.loads((world.store / layout.SUMMARY).read_text())["child"]["path"] == "pvc://claim/child"
+    assert "/mnt/pvc/claim/child" in (world.store / layout.REPORT).read_text()
+    monkeypatch.delenv(CLAIMS)
+    assert told(world)["child"] == "pvc://claim/child"
+
+
+def test_a_place_that_may_not_be_written_to_is_named_with_what_helps(world: World, undisturbed: World) -> None:
+    copied(undisturbed, world).edit("output", value={"uri": "/sys/child"})  # where not even root makes a folder
+    run = darwin("run", world.manifest)
+    assert run.returncode == ExitCode.BAD_CONFIGURATION
+    assert "spec.output.uri: user " in run.stderr
+    assert "can't make a folder in /sys (" in run.stderr
+    assert "the right to write there, or choose another place" in run.stderr
 
 
 @pytest.mark.usefixtures("publication")

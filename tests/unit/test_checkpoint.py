@@ -177,6 +177,15 @@ def test_a_claim_that_is_not_mounted_is_refused_with_what_to_do(uri: str) -> Non
         open_model(uri)
 
 
+@pytest.mark.parametrize(
+    "uri", ["pvc://models/../other", "pvc://models/a/%2e%2E/b", "pvc://models/a%2F../b", "pvc://.."]
+)
+def test_no_path_leads_out_of_its_claim(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARWIN_PVC_ROOT", str(tmp_path))
+    with pytest.raises(BadConfiguration, match=f"{uri}: '..' would lead out of the claim"):
+        local_path(uri)
+
+
 def test_a_scheme_that_has_no_reader_is_refused_by_name() -> None:
     with pytest.raises(BadConfiguration, match="ftp://host/name: models can't be read from ftp://"):
         open_model("ftp://host/name")

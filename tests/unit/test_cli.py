@@ -175,6 +175,8 @@ def test_a_claim_that_is_mounted_nowhere_is_no_reason_not_to_validate() -> None:
     assert CliRunner().invoke(init, ["-", *places, *TASK]).exit_code == 0
     with pytest.raises(BadConfiguration, match="pvc://models/a/c overlaps"):
         CliRunner().invoke(init, ["-", *places[:-1], "pvc://models/a/c", *TASK], catch_exceptions=False)
+    with pytest.raises(BadConfiguration, match="pvc://models/%61/c overlaps"):
+        CliRunner().invoke(init, ["-", *places[:-1], "pvc://models/%61/c", *TASK], catch_exceptions=False)
 
 
 def test_a_file_is_overwritten_only_if_told(tmp_path: Path) -> None:

@@ -73,7 +73,10 @@ RECALL = Start(verb="recall", stage="recall", part="recall", orders=to_do(order(
 FINISH = Start(verb="work", stage="finish", part="finish", orders=Orders(where=WHERE), attempt=1)
 
 
-def made(one: Start | None = None, parent_bytes: int = 0, **cluster: Any) -> dict[str, Any]:
+Json = dict[str, Any]
+
+
+def made(one: Start | None = None, parent_bytes: int = 0, **cluster: Any) -> Json:
     return job(one or start(), OWNER, Cluster.model_validate(CLUSTER | cluster), "registry.example/gpu:1", parent_bytes)
 
 
@@ -273,25 +276,6 @@ def test_the_stores_place_is_told_and_a_persons_variables_have_the_last_word() -
 def test_a_worker_knows_its_pods_name_whatever_its_host_is_called() -> None:
     (found,) = [v for v in container_of(made())["env"] if v["name"] == "POD_NAME"]
     assert found["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
-
-
-def test_a_claim_is_mounted_once_and_read_only() -> None:
-    places = {"father": "pvc://models/father", "mother": "pvc://models/deep/mother", "mother_base": "pvc://vast/base"}
-    manifest = made(start(where=WHERE.model_copy(update=places)))
-    claims = [v for v in pod_of(manifest)["volumes"] if "persistentVolumeClaim" in v]
-    assert [claim["persistentVolumeClaim"] for claim in claims] == [
-        {"claimName": "models", "readOnly": True},
-        {"claimName": "vast", "readOnly": True},
-    ]
-    (mount,) = [m for m in container_of(manifest)["volumeMounts"] if m["name"] == claims[0]["name"]]
-    assert mount["mountPath"] == "/mnt/pvc/models"
-    assert mount["readOnly"] is True
-
-
-def test_the_claim_of_a_base_is_mounted_too() -> None:
-    manifest = made(start(where=WHERE.model_copy(update={"base": "pvc://bases/base"})))
-    claims = [v["persistentVolumeClaim"] for v in pod_of(manifest)["volumes"] if "persistentVolumeClaim" in v]
-    assert claims == [{"claimName": "bases", "readOnly": True}]
 
 
 def test_what_a_person_says_of_pods_stands_in_them_as_it_was_written() -> None:

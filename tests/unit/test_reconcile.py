@@ -1,9 +1,10 @@
 """What a look asks of the API server, and what it never does by what it only remembers."""
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
+from darwinmerge.pipeline.results import Label
 from darwinmerge_operator.api import Refused
 from darwinmerge_operator.ledger import Ledger, from_data, to_data
 from darwinmerge_operator.reconcile import UNSERVED_SECONDS, Reconciler
@@ -124,14 +125,16 @@ def test_a_ledger_that_is_somebody_elses_stalls_a_run_that_keeps_what_was_told_o
     assert (status["image"], status["activeSeconds"], status["lastHandledRetryAt"]) == ("image:1", 77, "noon")
 
 
+DEFAULT = World()
 APPLIED = ["PATCH deployments", "PATCH services"]
 
 
-def complete(world: ApiWorld, health: Literal["Pass", "Fail"] = "Pass", **serve: Any) -> None:
+def complete(world: ApiWorld, answers: World = DEFAULT, **output: Any) -> None:
     """Let the run be one whose results are all known, and whose child is to be served."""
     found = manifest()
-    found["spec"]["cluster"]["serve"] = serve
-    results = run(from_api(found).experiment(), World(health=health)).kept
+    found["spec"]["output"] = output
+    found["spec"]["cluster"]["serve"] = {}
+    results = run(from_api(found).experiment(), answers).kept
     ledger = Ledger(results=results, finished=True, recalling=False, generation=1, image="image:1")
     owned = {"name": "my-merge.ledger", "namespace": "team", "ownerReferences": [{"uid": "run", "kind": KIND}]}
     world.put(LEDGER, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": owned, "binaryData": to_data(ledger)})
@@ -159,9 +162,44 @@ def test_a_published_child_is_served_once_and_again_when_the_manifest_changes(
 
 
 def test_a_child_whose_health_fails_is_not_served(world: ApiWorld, look: Reconciler) -> None:
-    complete(world, health="Fail")
+    complete(world, World(health="Fail"))
     look(KEY)
     assert not set(world.requests()) & set(APPLIED)
+
+
+@pytest.mark.parametrize("output", [{"uri": "s3://bucket/child"}, {"hub": {"repo": "org/child"}}])
+def test_a_child_that_its_verdict_keeps_in_the_store_is_not_served_and_the_condition_says_what_to_do(
+    world: ApiWorld, look: Reconciler, output: dict[str, Any]
+) -> None:
+    complete(world, World(label="Worse"), **output)
+    assert look(KEY) is None, "it isn't refused: nothing comes of asking again"
+    assert look(KEY) is None
+    assert not set(world.requests()) & set(APPLIED)
+    served = condition(world, "Served")
+    assert (served["status"], served["reason"]) == ("False", "Withheld")
+    assert "the verdict is Worse, and spec.output.publishIf: NotWorse keeps" in served["message"]
+    assert "publishIf: Always" in served["message"]
+    assert [reason for reason, _ in events(world, "ServingWithheld")] == ["ServingWithheld"]
+    assert condition(world, "Complete")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("label", "publish_if", "place"),
+    [
+        ("Worse", "Always", "s3://bucket/child"),
+        ("BeatsFather", "NotWorse", "s3://bucket/child"),
+        ("BeatsFather", "NotWorse", "pvc://models/child"),
+    ],
+)
+def test_a_child_with_a_verdict_that_publishes_it_is_served_from_its_output(
+    world: ApiWorld, look: Reconciler, label: Label, publish_if: str, place: str
+) -> None:
+    complete(world, World(label=label), uri=place, publishIf=publish_if)
+    look(KEY)
+    deployment = world.objects["/apis/apps/v1/namespaces/team/deployments/my-merge-serve"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0] == place.replace("pvc:/", "/mnt/pvc")
+    assert world.objects[RUN]["status"]["child"]["uri"] == place
 
 
 def condition(world: ApiWorld, kind: str) -> dict[str, Any]:

@@ -23,10 +23,10 @@ CLUSTER: dict[str, Any] = {
 Json = dict[str, Any]
 
 
-def made(recipe: str = "0123456789abcdef", **serve: Any) -> tuple[Json, Json]:
+def made(recipe: str = "0123456789abcdef", uri: str = CHILD, **serve: Any) -> tuple[Json, Json]:
     cluster = Cluster.model_validate({**CLUSTER, "serve": serve})
     assert cluster.serve
-    return serving(cluster.serve, cluster, OWNER, recipe, CHILD)
+    return serving(cluster.serve, cluster, OWNER, recipe, uri)
 
 
 def pod(**serve: Any) -> Json:
@@ -51,6 +51,16 @@ def test_weights_are_streamed_from_where_the_child_lies() -> None:
     assert "--served-model-name=tiny" in found["args"]
     assert found["envFrom"] == [{"secretRef": {"name": "s3"}}]
     assert environment()["AWS_ENDPOINT_URL"] == "https://s3.example.org"
+
+
+def test_a_child_on_a_claim_is_read_where_that_is_mounted_and_never_written_to() -> None:
+    found = made(uri="pvc://models/my%20children/tiny")[0]["spec"]["template"]["spec"]
+    (one,) = found["containers"]
+    assert one["args"][0] == "/mnt/pvc/models/my children/tiny"
+    (volume,) = [volume for volume in found["volumes"] if "persistentVolumeClaim" in volume]
+    assert volume["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+    (mount,) = [mount for mount in one["volumeMounts"] if mount["name"] == volume["name"]]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/mnt/pvc/models", True)
 
 
 def test_its_image_is_of_a_version_and_a_person_may_choose_another() -> None:

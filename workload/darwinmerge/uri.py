@@ -23,7 +23,7 @@ def file_path(uri: str) -> Path | None:
     """The path of a plain path, a `file://` or a `pvc://` URI, percent-decoded; None for any other scheme.
 
     Raises:
-        BadConfiguration: the claim isn't mounted here.
+        BadConfiguration: the claim isn't mounted here, or the path leads out of it.
     """
     scheme, found, rest = uri.partition("://")
     if not found:
@@ -33,7 +33,20 @@ def file_path(uri: str) -> Path | None:
     return Path("/" + unquote(rest).lstrip("/")) if scheme == "file" else None
 
 
+def claim_of(uri: str) -> str:
+    """The volume claim that a place lies on; empty where it lies on none."""
+    scheme, _, rest = uri.partition("://")
+    return rest.partition("/")[0] if scheme == "pvc" else ""
+
+
+def in_pod(uri: str) -> str:
+    """The path of a `pvc://` URI in a Pod that mounts the claim as workers do; any other place as it is."""
+    return f"{CLAIMS_DEFAULT}/{unquote(uri.removeprefix('pvc://'))}" if claim_of(uri) else uri
+
+
 def _claimed(uri: str, claim: str, *parts: str) -> Path:
+    if ".." in (claim, *parts):
+        raise BadConfiguration(f"{uri}: '..' would lead out of the claim; give the path within it")
     volume = Path(os.environ.get(CLAIMS, CLAIMS_DEFAULT)) / claim
     if not claim or not volume.is_dir():
         raise BadConfiguration(

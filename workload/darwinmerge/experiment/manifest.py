@@ -132,7 +132,8 @@ class Output(Frozen):
     """The child."""
 
     uri: Uri | Literal[""] = ""
-    """Where the child is published, once its health check has passed; default: it stays in the store."""
+    """Where the child is published, once its health check has passed: a path (relative to the manifest), `file://`,
+    `s3://bucket/prefix`, or `pvc://claim/path`. Default: it stays in the store."""
     hub: Hub | None = None
     """A model hub to which the child is uploaded too. The commit stands in the summary, the report and the status."""
     publish_if: Literal["Always", "NotWorse", "BeatsBoth"] = "NotWorse"

@@ -1,6 +1,7 @@
 """Where an experiment's things may lie, checked before anything is computed."""
 
 from pathlib import PurePath
+from urllib.parse import unquote
 
 from darwinmerge import hub
 from darwinmerge.canonical import digest
@@ -81,5 +82,5 @@ def _path(uri: str) -> PurePath:
     if scheme == "s3":
         return PurePath("s3:", *parse(uri))
     if scheme in ("pvc", "hf"):  # a claim need not be mounted where a manifest is only checked
-        return PurePath(f"{scheme}:", rest)
+        return PurePath(f"{scheme}:", unquote(rest))
     return file_path(uri) or PurePath(uri)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from darwinmerge.checkpoint.folder import INDEX
-from darwinmerge.errors import BadInput, DarwinError, StoreUnreachable
+from darwinmerge.errors import BadConfiguration, BadInput, DarwinError, StoreUnreachable
 from darwinmerge.parallel import in_order
 from darwinmerge.pipeline.place import Place
 from darwinmerge.publish.lineage import CARD
@@ -37,10 +37,21 @@ def to_folder(files: Files, target: Path, place: Place) -> None:
     """Copy beside the target and rename, so that the target is never half a model; of two, the last one stays.
 
     Whatever is renamed is on the disk by then: the result that says so is, and a power cut must not prove it wrong.
+
+    Raises:
+        BadConfiguration: nothing may be written there.
     """
     own = uuid.uuid4().hex
     made, replaced = (target.with_name(f".{target.name}.{state}-{own}") for state in ("partial", "replaced"))
-    made.mkdir(parents=True)
+    try:
+        made.mkdir(parents=True)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise BadConfiguration(
+            f"spec.output.uri: user {os.getuid()} can't make a folder in {target.parent} ({error.strerror}); give this "
+            "user, or a group of its, the right to write there, or choose another place"
+        ) from None
     _sweep(target)
     try:
         for done, (name, ref) in enumerate(files.items(), 1):

@@ -11,6 +11,7 @@ from darwinmerge.report.facts import NAMES, Facts
 from darwinmerge.report.lines import megabytes, stays
 from darwinmerge.report.markup import Html, code, details, element, html, paragraph, section, table
 from darwinmerge.report.sections import lacking
+from darwinmerge.uri import claim_of, in_pod
 
 ACCOUNTS = {
     "merged": "of both parents, by the recipe",
@@ -139,6 +140,9 @@ def serve(facts: Facts) -> Html:
     if place.startswith("s3://"):
         parts.append(code(f"aws s3 cp --recursive {shlex.quote(place)} child"))
         place = "child"
+    elif claim := claim_of(place):
+        place = in_pod(place)
+        parts.append(paragraph(f"It lies on the volume claim {claim}, mounted in a Pod as workers mount it:"))
     quoted = shlex.quote(place)
     parts.append(
         code(

@@ -7,7 +7,6 @@ works on it at this moment; when it last got a result is what it can tell.
 from collections.abc import Sequence
 from typing import Literal
 
-from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import Experiment
 from darwinmerge.experiment.types import Frozen
 from darwinmerge.pipeline.known import Outcome, Walk, ranked
@@ -16,7 +15,7 @@ from darwinmerge.pipeline.results import Candidate, Rejected, ScoreSummary, Verd
 from darwinmerge.pipeline.tasks import candidate_of
 from darwinmerge.pipeline.worker import Cost
 from darwinmerge.store import Store, fetch_each, fetch_model, layout
-from darwinmerge.uri import file_path
+from darwinmerge.uri import claim_of, file_path
 
 
 class Scored(Frozen):
@@ -87,10 +86,9 @@ def child_place(experiment: Experiment, seen: Walk, store: str) -> str:
     inside = f"{store}/{layout.child(seen.export.recipe)}".rstrip("/")
     out = seen.published is not None and not seen.published.withheld
     place = experiment.where.output if out and experiment.where.output else inside
-    try:
-        return str(file_path(place) or place)
-    except BadConfiguration:  # a claim that isn't mounted here
+    if claim_of(place):  # which may be mounted elsewhere for others, and need not be here
         return place
+    return str(file_path(place) or place)
 
 
 def costs_of(store: Store) -> list[Cost]:
