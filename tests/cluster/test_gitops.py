@@ -52,7 +52,8 @@ def test_suspend_in_git_gives_everything_back_and_the_run_goes_on_without_it(
 def test_parallelism_raised_in_git_is_that_of_a_run_that_goes_on(small_run: Callable[[str], Run]) -> None:
     name = "git-parallel"
     plain = small_run(name)
-    run = replace(plain, document=edited(plain.document, {"metadata.name": name, "spec.evolution.candidates": 6}))
+    changes = {"metadata.name": name, "spec.evolution.candidates": 6, "spec.cluster.candidatesPerJob": 1}
+    run = replace(plain, document=edited(plain.document, changes))
     run.by_kubectl("apply", cluster__parallelism=1)
 
     def working() -> int:

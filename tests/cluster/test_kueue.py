@@ -127,7 +127,7 @@ def test_a_run_waits_for_quota_makes_room_for_the_urgent_and_goes_on_after_its_l
 
 @pytest.mark.slow
 def test_two_runs_take_turns_on_one_gpu(queue: Queue, begin: Callable[..., Run]) -> None:
-    runs = [begin(queue.name, parallelism=1) for _ in range(2)]
+    runs = [begin(queue.name, parallelism=1, candidatesPerJob=1) for _ in range(2)]
     turns: dict[str, str] = {}  # by Job, in order: whose it was
 
     def enough() -> bool:

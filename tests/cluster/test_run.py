@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from charts.alerts import ALERTS
 from darwinmerge_operator.resource import GROUP
+from darwinmerge_operator.seen import tasks_of
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import RUN_SECONDS, Operator, Run
 from tests.cluster.test_gitops import AS_FLUX
@@ -113,10 +115,13 @@ def test_its_report_is_drawn_after_the_generation_and_again_at_the_end(story: St
     assert verdict in story.run.read("report.html").decode()
 
 
-def test_every_task_was_one_job_and_none_is_left(story: Story) -> None:
+def test_every_task_was_in_one_job_models_are_scored_together_and_no_job_is_left(story: Story) -> None:
     labels = [job["metadata"]["labels"] for job in story.jobs.values()]
     assert {label[f"{GROUP}/attempt"] for label in labels} == {"1"}
-    assert len({(label[f"{GROUP}/task"], label[f"{GROUP}/part"]) for label in labels}) == len(labels)
+    work = [job for job in story.jobs.values() if job["metadata"]["labels"][f"{GROUP}/part"] != "recall"]
+    tasks = [tasks_of(job["spec"]["template"]["spec"]) for job in work]
+    assert len({*chain(*tasks)}) == sum(map(len, tasks))
+    assert max(map(len, tasks)) > 1
     assert until(lambda: not story.run.jobs())
 
 
