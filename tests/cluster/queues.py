@@ -15,10 +15,9 @@ from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
 from darwinmerge_operator.pod import QUEUE_LABEL
 from tests.cluster.conftest import Kubernetes
-from tests.cluster.operated import ROOT, Json, Run
+from tests.cluster.operated import GPU, ROOT, Json, Run
 
 EXAMPLE = ROOT / "examples" / "kueue"
-GPU = "nvidia.com/gpu"
 MERGE = "application/merge-patch+json"
 
 
@@ -110,14 +109,6 @@ class Queue:
                 self.kubernetes.of(one["kind"]).delete(one["metadata"]["name"], *place)
             except NotFoundError:
                 continue
-
-
-def queued(run: Run, queue: str, **cluster: Any) -> Run:
-    """The run, put into a queue: its benchmarks want a GPU, and nothing else of it does."""
-    share = {"limits": {GPU: 1, "memory": "2Gi"}, "requests": {"cpu": "250m"}}
-    given = {"queueName": queue, "device": "cpu", "stages": {"eval": {"resources": share}}, **cluster}
-    run.document["spec"]["cluster"].update(given)
-    return run
 
 
 def with_name(run: Run, name: str) -> Run:

@@ -16,11 +16,12 @@ from kubernetes.dynamic.exceptions import NotFoundError
 from darwinmerge_operator.pod import QUEUE_LABEL
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.faults import Scene
-from tests.cluster.operated import Json, Operator, Run
+from tests.cluster.operated import GPU, Json, Operator, Run, computed_twice, storing, with_gpus
 from tests.cluster.overheard import WHATEVER_BECOMES_OF_IT, overheard
-from tests.cluster.queues import GPU, MERGE, Queue, queued, with_name
+from tests.cluster.queues import MERGE, Queue, with_name
 from tests.cluster.test_faults import APART
 from tests.integration.conftest import World
+from tests.proxy import Proxy
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -45,24 +46,27 @@ def queue(kubernetes: Kubernetes, furnished: str) -> Iterator[Queue]:
 
 @pytest.fixture
 def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -> Iterator[Callable[..., Run]]:
-    """Applies the small experiment, in a queue."""
-    made: list[Run] = []
+    """Applies the small experiment, in a queue; in the end, nothing of it was computed twice."""
+    made: list[tuple[Run, Proxy]] = []
 
     def apply(queue: str, **cluster: Any) -> Run:
         name = f"queued-{len(made)}"
-        run = queued(with_name(small_run(f"{name}-{time.monotonic_ns()}"), name), queue, **cluster)
+        plain = with_name(small_run(f"{name}-{time.monotonic_ns()}"), name)
+        run = with_gpus(plain, queueName=queue, **cluster)
+        made.append((run, proxies.enter_context(storing(run))))
         run.apply()
-        made.append(run)
         return run
 
-    with overheard(operator.kubernetes, furnished) as heard:
-        yield apply
-    try:
-        for run in made:
-            heard.assert_no_secret(run, WHATEVER_BECOMES_OF_IT)
-    finally:
-        for run in made:
-            run.delete()
+    with contextlib.ExitStack() as proxies:
+        with overheard(operator.kubernetes, furnished) as heard:
+            yield apply
+        try:
+            for run, store in made:
+                heard.assert_no_secret(run, WHATEVER_BECOMES_OF_IT)
+                assert computed_twice(run, store) == []
+        finally:
+            for run, _ in made:
+                run.delete()
 
 
 def held(run: Run, words: str) -> Json:
@@ -118,7 +122,7 @@ def test_a_run_waits_for_quota_makes_room_for_the_urgent_and_goes_on_after_its_l
     assert again[0]["metadata"]["uid"] != pod["metadata"]["uid"]
 
     until(lambda: job["metadata"]["name"] not in {one["metadata"]["name"] for one in run.jobs()})  # it is done
-    assert stored.items() <= run.stored().items(), "nothing is computed twice"
+    assert stored.items() <= run.stored().items(), "what was stored stays as it was"
     assert child(run.lasting()).items() <= on_one_machine.objects().items()
     assert run.ledger().disrupted == {}, "what a queue takes away isn't counted"
     assert {"Queued", "Resumed"} <= set(told(run))
