@@ -30,7 +30,7 @@ REMEDY = {
     "DARWIN_TEST_AUDIT_LOG": "the API server's audit log, a line a request, with resource and verb",
     "DARWIN_TEST_WORKER_IMAGE": "the image of Dockerfile.gpu (make images), loaded into the cluster",
     "DARWIN_TEST_OPERATOR_IMAGE": "the image of Dockerfile.operator (make images), loaded into the cluster",
-    "DARWIN_CLUSTER": "a command that can stop and start a program of the cluster, as tests/kind can",
+    "DARWIN_CLUSTER": "a command that can kill and start a program of the cluster, as tests/kind can",
     "DARWIN_CLUSTER_DIR": "the folder by which that command knows the cluster",
     "DARWIN_TEST_KSTATUS": "a command that reads an object (JSON) and prints what kstatus makes of it: Current, ...",
 }
