@@ -1,8 +1,8 @@
 """Whatever befalls a run, it ends as if nothing had: the same child, nothing lost, nothing computed twice.
 
 What befalls Pods, operators and the store strikes one run, one after the other. Each of these faults, and those that
-last longest (twenty suspensions, the API server or the node away), has a run of its own in the slow cases, `make faults`.
-Whatever it was, nobody storms the API server, and no secret stands in what anybody could have read meanwhile.
+last longest (twenty suspensions, the API server or the node away), has a run of its own in the slow cases (`make
+faults`). Whatever it was, nobody storms the API server, and no secret stands in what anybody could have read meanwhile.
 """
 
 from collections.abc import Callable

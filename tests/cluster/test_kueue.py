@@ -1,7 +1,7 @@
 """A run whose Jobs stand in a queue of the real Kueue: it waits, is preempted and goes on, and its child is the same.
 
-One run goes through most of it, up to its first scores; what else may happen in a queue, whole runs among it, is in the
-slow cases (`make faults`).
+One run goes through most of it, up to its first scores; others, whole runs among them, through what else may happen in a
+queue. All of them are slow (`make faults`).
 """
 
 import contextlib
@@ -129,7 +129,6 @@ def test_a_run_waits_for_quota_makes_room_for_the_urgent_and_goes_on_after_its_l
     assert "Stalled" not in told(run)
 
 
-@pytest.mark.slow
 def test_two_runs_take_turns_on_one_gpu(queue: Queue, begin: Callable[..., Run]) -> None:
     runs = [begin(queue.name, parallelism=1) for _ in range(2)]
     turns: dict[str, str] = {}  # by Job, in order: whose it was
@@ -145,7 +144,6 @@ def test_two_runs_take_turns_on_one_gpu(queue: Queue, begin: Callable[..., Run])
     assert min(counted[run.name] for run in runs) >= 3, turns
 
 
-@pytest.mark.slow
 def test_an_urgent_run_goes_before_one_that_isnt(
     queue: Queue, begin: Callable[..., Run], on_one_machine: World
 ) -> None:
@@ -160,7 +158,6 @@ def test_an_urgent_run_goes_before_one_that_isnt(
     assert "Stalled" not in told(plain)
 
 
-@pytest.mark.slow
 def test_a_suspended_run_gives_its_quota_back_and_goes_on_in_the_queue(
     queue: Queue, begin: Callable[..., Run], on_one_machine: World
 ) -> None:
@@ -176,7 +173,6 @@ def test_a_suspended_run_gives_its_quota_back_and_goes_on_in_the_queue(
     assert child(run.lasting()) == child(on_one_machine.objects())
 
 
-@pytest.mark.slow
 def test_what_waits_in_one_queue_moves_to_another_when_told_to(
     kubernetes: Kubernetes, queue: Queue, begin: Callable[..., Run]
 ) -> None:
@@ -190,7 +186,6 @@ def test_what_waits_in_one_queue_moves_to_another_when_told_to(
     until(lambda: run.running())
 
 
-@pytest.mark.slow
 def test_a_run_whose_queue_may_not_be_read_is_queued_all_the_same(
     kubernetes: Kubernetes, operator: Operator, begin: Callable[..., Run]
 ) -> None:
@@ -231,7 +226,6 @@ def nobody_answers(kubernetes: Kubernetes) -> Iterator[Callable[[], None]]:
         kinds.delete(name=name)
 
 
-@pytest.mark.slow
 def test_a_run_whose_jobs_wait_for_a_webhook_that_is_away_says_so_and_goes_on_when_it_is_back(
     nobody_answers: Callable[[], None], begin: Callable[..., Run]
 ) -> None:
