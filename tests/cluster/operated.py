@@ -28,7 +28,8 @@ from tests.s3 import BUCKET, S3, free_ports
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "darwin-operator"
-SHARED = ("crds.enabled=false", "rbac.aggregate=false")  # the cluster's, of which tests have several releases
+# the cluster's, of which tests have several releases
+SHARED = ("crds.enabled=false", "rbac.aggregate=false", "metrics.dashboards.enabled=false")
 RUN_SECONDS = 600  # for a run to end, on a machine that does something else besides
 GPU = "nvidia.com/gpu"
 Json = dict[str, Any]
