@@ -21,7 +21,7 @@ from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
 from darwinmerge_operator.crd import crd
 from darwinmerge_operator.resource import GROUP, KIND, VERSION
-from tests.cluster.outcomes import TABLE, table
+from tests.cluster.outcomes import keep, table
 from tests.integration.conftest import World, darwin, make_world
 from tests.s3 import BUCKET, S3
 
@@ -221,8 +221,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep what faults came to, after each: a session may be ended before its last one."""
     if table([report]):
         _reports.append(report)
-        TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(table(_reports))
+        keep("faults.md", table(_reports))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

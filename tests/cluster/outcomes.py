@@ -1,6 +1,7 @@
-"""The table of faults: what became of the run, how long it took, how often the API server was asked meanwhile.
+"""What tests in a cluster leave in build/ for people to read, and the table of faults among it.
 
-A test records what it has counted by pytest's `record_property`; the table lies in build/, and is printed at the end.
+That one tells what became of the run, how long it took, how often the API server was asked meanwhile. A test records
+what it has counted by pytest's `record_property`; the table is printed at the end, too.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-TABLE = Path(__file__).parents[2] / "build" / "faults.md"
+BUILD = Path(__file__).parents[2] / "build"
 COLUMNS = {"requests": "requests", "most": "most in a minute", "struck": "of them befallen", "told": "besides"}
 MOST_IN_A_MINUTE = 300  # requests that one run may cost an operator, whatever befalls it
 HEAD = ["fault", "outcome", "seconds", *COLUMNS.values()]
@@ -57,12 +58,23 @@ class Asked:
 
 def table(reports: Iterable[pytest.TestReport]) -> str:
     """A line a fault, in Markdown; empty where no test has counted anything."""
-    rows = []
+    befallen = []
     for report in reports:
         told = dict(report.user_properties)
         if told and report.when == "call":
             fault = report.nodeid.partition("[")[2].rstrip("]")
             counted = [str(told.get(name, "")) for name in COLUMNS]
-            rows.append([fault, report.outcome, f"{report.duration:.0f}", *counted])
-    lines = [HEAD, ["---"] * len(HEAD), *rows] if rows else []
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+            befallen.append([fault, report.outcome, f"{report.duration:.0f}", *counted])
+    return rows(HEAD, befallen)
+
+
+def rows(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; empty where there is no line for it."""
+    shown = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in ([head, ["---"] * len(head), *shown] if lines else []))
+
+
+def keep(name: str, text: str) -> None:
+    """Leave a file in build/."""
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / name).write_text(text)

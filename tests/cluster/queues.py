@@ -14,8 +14,11 @@ import yaml
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
 from darwinmerge_operator.pod import QUEUE_LABEL
+from darwinmerge_operator.resource import KIND
+from darwinmerge_operator.seen import seconds
 from tests.cluster.conftest import Kubernetes
 from tests.cluster.operated import GPU, ROOT, Json, Run
+from tests.cluster.outcomes import rows
 
 EXAMPLE = ROOT / "examples" / "kueue"
 MERGE = "application/merge-patch+json"
@@ -109,6 +112,17 @@ class Queue:
                 self.kubernetes.of(one["kind"]).delete(one["metadata"]["name"], *place)
             except NotFoundError:
                 continue
+
+
+def transcript(kubernetes: Kubernetes, namespace: str, since: float) -> str:
+    """What Kueue, Kubernetes and the operator have told of Workloads, Jobs and runs since a time; in Markdown."""
+    told = []
+    for event in kubernetes.list("Event", namespace):
+        about, when = event["involvedObject"], event.get("lastTimestamp") or event.get("eventTime")
+        if about["kind"] in ("Workload", "Job", KIND) and when and (seconds(when) or 0.0) >= int(since):
+            who = event.get("reportingComponent") or (event.get("source") or {}).get("component", "")
+            told.append([when, who, f"{about['kind']} {about['name']}", event["reason"], event.get("message", "")])
+    return rows(["time", "who", "about", "reason", "message"], sorted(told))
 
 
 def with_name(run: Run, name: str) -> Run:

@@ -1,7 +1,7 @@
 """A run whose Jobs stand in a queue of the real Kueue: it waits, is preempted and goes on, and its child is the same.
 
-One run goes through most of it, up to its first scores; others, whole runs among them, through what else may happen in a
-queue. All of them are slow (`make faults`).
+One run goes through most of it, up to its first scores; others, whole runs among them, through what else may happen in
+a queue. All of them are slow (`make faults`). What was told meanwhile lies in build/kueue.md.
 """
 
 import contextlib
@@ -17,8 +17,9 @@ from darwinmerge_operator.pod import QUEUE_LABEL
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.faults import Scene
 from tests.cluster.operated import GPU, Json, Operator, Run, computed_twice, storing, with_gpus
+from tests.cluster.outcomes import keep
 from tests.cluster.overheard import WHATEVER_BECOMES_OF_IT, overheard
-from tests.cluster.queues import MERGE, Queue, with_name
+from tests.cluster.queues import MERGE, Queue, transcript, with_name
 from tests.cluster.test_faults import APART
 from tests.integration.conftest import World
 from tests.proxy import Proxy
@@ -44,10 +45,23 @@ def queue(kubernetes: Kubernetes, furnished: str) -> Iterator[Queue]:
     found.remove()
 
 
+@pytest.fixture(scope="module")
+def transcripts() -> dict[str, str]:
+    """By test."""
+    return {}
+
+
 @pytest.fixture
-def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -> Iterator[Callable[..., Run]]:
+def begin(
+    operator: Operator,
+    furnished: str,
+    small_run: Callable[[str], Run],
+    transcripts: dict[str, str],
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., Run]]:
     """Applies the small experiment, in a queue; in the end, nothing of it was computed twice."""
     made: list[tuple[Run, Proxy]] = []
+    began = time.time()
 
     def apply(queue: str, **cluster: Any) -> Run:
         name = f"queued-{len(made)}"
@@ -60,6 +74,8 @@ def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -
     with contextlib.ExitStack() as proxies:
         with overheard(operator.kubernetes, furnished) as heard:
             yield apply
+        transcripts[request.node.name] = transcript(operator.kubernetes, furnished, began)
+        keep("kueue.md", "\n".join(f"## {name}\n\n{text}" for name, text in transcripts.items()))
         try:
             for run, store in made:
                 heard.assert_no_secret(run, WHATEVER_BECOMES_OF_IT)

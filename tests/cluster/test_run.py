@@ -15,6 +15,7 @@ from darwinmerge_operator.resource import GROUP
 from darwinmerge_operator.seen import seconds
 from tests.cluster.conftest import Kubernetes, kubectl, until
 from tests.cluster.operated import GPU, RUN_SECONDS, Json, Operator, Run, with_gpus
+from tests.cluster.outcomes import keep, rows
 from tests.cluster.test_gitops import AS_FLUX
 from tests.dashboarded import RULES, answers
 from tests.integration.conftest import World, darwin
@@ -167,6 +168,12 @@ def test_what_is_in_git_is_what_is_in_the_cluster_although_it_has_run(story: Sto
 
 def test_every_query_of_dashboards_and_alerts_finds_something_in_the_course_of_it(story: Story) -> None:
     found = answers(story.prometheus, story.run.namespace, story.run.name, story.began, story.ended)
+    shown = [
+        [query.place, f"`{query.expression}`", str(dict(labels)), str(min(values)), str(max(values)), str(values[-1])]
+        for query, series in found.items()
+        for labels, values in series.items()
+    ]
+    keep("queries.md", rows(["who asks", "query", "labels", "least", "most", "last"], shown))
     assert [query for query, values in found.items() if not values] == []
 
 
