@@ -61,7 +61,7 @@ test-all: setup ## Run every test; those that miss something say what, and are s
 test-cluster: setup ## Run the tests that need a Kubernetes; those that miss something say what, and are skipped
 	$(BIN)/python -m pytest -m "cluster and not slow"
 
-faults: setup ## Run every fault that can befall a run in a cluster, each in a run of its own: an hour or two
+faults: setup ## Run every fault that can befall a run in a cluster, each in a run of its own: four hours
 	$(BIN)/python -m pytest -m "cluster and slow"
 
 lint: setup ## Check style, format and types
@@ -86,7 +86,7 @@ bench-s3: setup ## Measure MRI and merge with parents in S3, about 2 minutes
 	$(BIN)/python benchmarks/s3.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
-bench-scale: setup ## Measure the operator with 10 to 1,000 experiments on pretended nodes (benchmarks/README.md), 8 minutes
+bench-scale: setup ## Measure the operator with 10 to 1,000 experiments on pretended nodes (benchmarks/README.md), 10 minutes
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 

@@ -32,7 +32,7 @@ class Kind:
     candidates: int = 2
     parallelism: int = 1
     seeded: bool = True  # its candidates are due at once; else it starts from nothing, and runs to its end
-    seconds: str = "40s"  # that a candidate takes at least: less than a real one, and what two cores can carry at 200
+    seconds: str = "40s"  # that a candidate takes at least
     at_most: str = "80s"
 
     def names(self) -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,11 +77,15 @@ class Proxy(Faulty[Fault]):
 
     server: str
     endpoint: str = ""
-    done: list[str] = field(default_factory=list)  # requests that the server answered, as `PUT /bucket/key?query`
+    done: list[str] = field(default_factory=list)  # requests that the server did or refused: `PUT /bucket/key?query`
 
     def count(self, pattern: str) -> int:
-        """How many of the requests that the server answered match."""
+        """How many of the requests that the server did or refused match."""
         return sum(bool(re.search(pattern, line)) for line in self.done)
+
+    def repeated(self, pattern: str) -> list[str]:
+        """Those of them that match and were made more than once."""
+        return [line for line, times in Counter(self.done).items() if times > 1 and re.search(pattern, line)]
 
 
 @contextlib.contextmanager
@@ -117,7 +122,8 @@ def proxy(server: str) -> Iterator[Proxy]:
             upstream.request(self.command, self.path, body, headers)
             with contextlib.closing(upstream.getresponse()) as answer:
                 data = answer.read()
-                found.done.append(line)
+                if answer.status < 500:
+                    found.done.append(line)
                 if isinstance(fault, Lose):
                     self.close_connection = True
                     return None
@@ -125,6 +131,10 @@ def proxy(server: str) -> Iterator[Proxy]:
                 return self.answer(answer.status, kept, data, cut=isinstance(fault, Cut))
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one
+
+        def handle(self) -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):  # either side has gone
+                super().handle()
 
         def answer(self, status: int, headers: list[tuple[str, str]], body: bytes, cut: bool = False) -> None:
             self.send_response_only(status)

@@ -21,7 +21,7 @@ from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
 from darwinmerge_operator.crd import crd
 from darwinmerge_operator.resource import GROUP, KIND, VERSION
-from tests.cluster.outcomes import TABLE, table
+from tests.cluster.outcomes import keep, table
 from tests.integration.conftest import World, darwin, make_world
 from tests.s3 import BUCKET, S3
 
@@ -30,7 +30,7 @@ REMEDY = {
     "DARWIN_TEST_AUDIT_LOG": "the API server's audit log, a line a request, with resource and verb",
     "DARWIN_TEST_WORKER_IMAGE": "the image of Dockerfile.gpu (make images), loaded into the cluster",
     "DARWIN_TEST_OPERATOR_IMAGE": "the image of Dockerfile.operator (make images), loaded into the cluster",
-    "DARWIN_CLUSTER": "a command that can stop and start a program of the cluster, as tests/kind can",
+    "DARWIN_CLUSTER": "a command that can kill and start a program of the cluster, as tests/kind can",
     "DARWIN_CLUSTER_DIR": "the folder by which that command knows the cluster",
     "DARWIN_TEST_KSTATUS": "a command that reads an object (JSON) and prints what kstatus makes of it: Current, ...",
 }
@@ -221,8 +221,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep what faults came to, after each: a session may be ended before its last one."""
     if table([report]):
         _reports.append(report)
-        TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(table(_reports))
+        keep("faults.md", table(_reports))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

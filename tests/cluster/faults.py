@@ -88,7 +88,7 @@ class Scene:
         self.run.patch({"cluster": {"stages": {"eval": {"resources": share}}}})
 
     def program(self, verb: str, name: str) -> None:
-        """Stop or start a program of the cluster."""
+        """Kill or start a program of the cluster."""
         subprocess.run([named("DARWIN_CLUSTER"), verb, named("DARWIN_CLUSTER_DIR"), name], check=True)
 
     def answers(self) -> bool:
@@ -273,7 +273,7 @@ def node_lost_in_every_stage(scene: Scene) -> None:
 
 
 def _lose_the_node_until_it_is_left_by(scene: Scene, pod: Json) -> None:
-    scene.program("stop", "kubelet")
+    scene.program("kill", "kubelet")
     try:
         until(lambda: scene.run.leaving(pod), NODE_LOST_SECONDS, 1)
     finally:
@@ -281,7 +281,7 @@ def _lose_the_node_until_it_is_left_by(scene: Scene, pod: Json) -> None:
 
 
 def _lose_the_node_of(scene: Scene, pod: Json) -> None:
-    scene.program("stop", "kubelet")
+    scene.program("kill", "kubelet")
     try:
         began = time.monotonic()
         until(lambda: scene.run.leaving(pod), NODE_LOST_SECONDS, 1)
@@ -301,7 +301,7 @@ def api_server_restarted_in_every_stage(scene: Scene) -> None:
     restarts = scene.operator.restarts()
     for _ in scene.stages():
         scene.keep()
-        scene.program("stop", "kube-apiserver")
+        scene.program("kill", "kube-apiserver")
         time.sleep(API_AWAY_SECONDS)
         scene.program("start", "kube-apiserver")
         until(scene.answers)
@@ -353,3 +353,6 @@ def everything(scene: Scene) -> None:
     scene.one_operator(began)
     for fault in (upgraded, operator_killed, s3_away, operator_away):
         fault(scene)
+
+
+TWO_OPERATORS: tuple[Fault, ...] = (two_operators, everything)  # ask the API server at a time

@@ -1,9 +1,11 @@
 """The operator in a cluster, installed by its chart, and a run that it carries out; for tests."""
 
 import os
+import re
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 import yaml
 from kubernetes.dynamic.exceptions import NotFoundError
 
-from darwinmerge.store.layout import CHILD_RUN
+from darwinmerge.pipeline.results import RESULT, Done, Summary
+from darwinmerge.store.layout import CHILD_RUN, RESULTS
 from darwinmerge.store.s3 import INTERNAL
 from darwinmerge_operator.job import LABEL
 from darwinmerge_operator.ledger import Ledger, from_data, ledger_name
@@ -20,12 +23,15 @@ from darwinmerge_operator.resource import KIND
 from tests.cluster.conftest import Kubernetes, program, until
 from tests.clustered import edited
 from tests.integration.conftest import TIMES_AND_PLACES, World
+from tests.proxy import Proxy, proxy
 from tests.s3 import BUCKET, S3, free_ports
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "darwin-operator"
-SHARED = ("crds.enabled=false", "rbac.aggregate=false")  # the cluster's, of which tests have several releases
+# the cluster's, of which tests have several releases
+SHARED = ("crds.enabled=false", "rbac.aggregate=false", "metrics.dashboards.enabled=false")
 RUN_SECONDS = 600  # for a run to end, on a machine that does something else besides
+GPU = "nvidia.com/gpu"
 Json = dict[str, Any]
 
 
@@ -202,6 +208,11 @@ class Run:
     def read(self, key: str) -> bytes:
         return bytes(self.bucket.get_object(Bucket=BUCKET, Key=self.prefix + key)["Body"].read())
 
+    def summaries(self) -> list[Summary]:
+        """Of all tasks that are done, as they lie in the store."""
+        found = [RESULT.validate_json(self.read(key)) for key in self.stored() if key.startswith(RESULTS)]
+        return [one.summary for one in found if isinstance(one, Done)]
+
     def lasting(self) -> dict[str, bytes]:
         """What must be the same wherever the experiment is run, byte for byte."""
         apart = (*TIMES_AND_PLACES, INTERNAL, "staged/")
@@ -238,6 +249,32 @@ def document(world: World, server: S3, place: str) -> Json:
         },
     }
     return found
+
+
+def with_gpus(run: Run, **cluster: Any) -> Run:
+    """The run, whose benchmarks hold a GPU each, which they don't use, and nothing else of it does."""
+    share = {"limits": {GPU: 1, "memory": "2Gi"}, "requests": {"cpu": "250m"}}
+    run.document["spec"]["cluster"].update({"device": "cpu", "stages": {"eval": {"resources": share}}, **cluster})
+    return run
+
+
+@contextmanager
+def storing(run: Run) -> Iterator[Proxy]:
+    """The run's Pods reach its store through a proxy, which knows what they have asked of it."""
+    with proxy(run.server.endpoint) as found:
+        run.document["spec"]["cluster"]["store"]["endpoint"] = found.endpoint
+        yield found
+
+
+def computed_twice(run: Run, store: Proxy) -> list[str]:
+    """Pieces of evaluations, and weight files of the child, that Pods have brought to the store more than once.
+
+    What stands there stays as it is, whoever brings it again: only the requests tell.
+    """
+    place = f"^PUT /{BUCKET}/{re.escape(run.prefix)}"
+    stored = any(key.startswith("scores/") for key in run.stored())
+    assert store.count(f"{place}scores/") or not stored, "no Pod has gone through the proxy: the search is blind"
+    return store.repeated(rf"{place}(scores/|children/.*\.safetensors)")
 
 
 def kill(pod: Json) -> None:

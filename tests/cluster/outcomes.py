@@ -1,6 +1,7 @@
-"""The table of faults: what became of the run, how long it took, how often the API server was asked meanwhile.
+"""What tests in a cluster leave in build/ for people to read, and the table of faults among it.
 
-A test records what it has counted by pytest's `record_property`; the table lies in build/, and is printed at the end.
+That one tells what became of the run, how long it took, how often the API server was asked meanwhile. A test records
+what it has counted by pytest's `record_property`; the table is printed at the end, too.
 """
 
 import json
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-TABLE = Path(__file__).parents[2] / "build" / "faults.md"
+BUILD = Path(__file__).parents[2] / "build"
 COLUMNS = {"requests": "requests", "most": "most in a minute", "struck": "of them befallen", "told": "besides"}
-MOST_IN_A_MINUTE = 300  # requests that one run may cost, whatever befalls it
+MOST_IN_A_MINUTE = 300  # requests that one run may cost an operator, whatever befalls it
 HEAD = ["fault", "outcome", "seconds", *COLUMNS.values()]
 
 
@@ -34,15 +35,15 @@ class Asked:
 
     namespace: str
     log: str = field(default_factory=lambda: os.environ.get("DARWIN_TEST_AUDIT_LOG", ""))
-    most: int = 0
+    most: int | None = None  # as long as nothing is counted, or nothing can be
 
     def __post_init__(self) -> None:
         self._begin = Path(self.log).stat().st_size if self.log else 0
 
-    def counted(self) -> dict[str, int]:
-        """How many requests, and the most of them in a minute."""
+    def counted(self) -> dict[str, object]:
+        """How many requests, and the most of them in a minute; without a log, that they weren't counted."""
         if not self.log:
-            return {}
+            return {"requests": "not counted: DARWIN_TEST_AUDIT_LOG is not set"}
         times = []
         with Path(self.log).open() as log:
             log.seek(self._begin)
@@ -57,12 +58,23 @@ class Asked:
 
 def table(reports: Iterable[pytest.TestReport]) -> str:
     """A line a fault, in Markdown; empty where no test has counted anything."""
-    rows = []
+    befallen = []
     for report in reports:
         told = dict(report.user_properties)
         if told and report.when == "call":
             fault = report.nodeid.partition("[")[2].rstrip("]")
             counted = [str(told.get(name, "")) for name in COLUMNS]
-            rows.append([fault, report.outcome, f"{report.duration:.0f}", *counted])
-    lines = [HEAD, ["---"] * len(HEAD), *rows] if rows else []
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+            befallen.append([fault, report.outcome, f"{report.duration:.0f}", *counted])
+    return rows(HEAD, befallen)
+
+
+def rows(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; empty where there is no line for it."""
+    shown = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in ([head, ["---"] * len(head), *shown] if lines else []))
+
+
+def keep(name: str, text: str) -> None:
+    """Leave a file in build/."""
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / name).write_text(text)

@@ -22,7 +22,7 @@ from tests.leaks import leaks
 
 LOOK_SECONDS = 1.0
 KINDS = ("Pod", "Job", "ConfigMap", "Event", KIND)
-WHOLE_RUN = ("Pod/", "log: ", "Job/", "ConfigMap/", f"{KIND}/", "store: ")
+WHOLE_RUN = ("Pod/", "log: ", "Job/", "ConfigMap/", "Event/", f"{KIND}/", "store: ")
 WHATEVER_BECOMES_OF_IT = ("ConfigMap/", f"{KIND}/")
 GONE = (ApiException, DynamicApiError, HTTPError, OSError)  # the Pod, or for a while the API server
 
@@ -49,14 +49,16 @@ class Overheard:
         assert leaks([secret for _, secret in run.server.keys.values()], places) == []
 
     def look(self) -> None:
-        """Read all objects as they are now, and begin to follow Pods that have started."""
+        """Read all objects as they are now, and begin to follow Pods that have started.
+
+        Raises one of `GONE` if a kind can't be read.
+        """
         for kind in KINDS:
-            with contextlib.suppress(*GONE):
-                for found in self.kubernetes.list(kind, self.namespace):
-                    metadata = found["metadata"]
-                    self.texts[f"{kind}/{metadata['name']} {metadata.get('resourceVersion')}"] = repr(found).encode()
-                    if kind == "Pod":
-                        self.follow(found)
+            for found in self.kubernetes.list(kind, self.namespace):
+                metadata = found["metadata"]
+                self.texts[f"{kind}/{metadata['name']} {metadata.get('resourceVersion')}"] = repr(found).encode()
+                if kind == "Pod":
+                    self.follow(found)
 
     def follow(self, pod: dict[str, Any]) -> None:
         """Hear what a Pod's containers say, each time one is started."""
@@ -88,7 +90,8 @@ def overheard(kubernetes: Kubernetes, namespace: str) -> Iterator[Overheard]:
 
     def listen() -> None:
         while not found.end.wait(LOOK_SECONDS):
-            found.look()
+            with contextlib.suppress(*GONE):
+                found.look()
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -97,4 +100,4 @@ def overheard(kubernetes: Kubernetes, namespace: str) -> Iterator[Overheard]:
     finally:
         found.end.set()
         thread.join()
-        found.look()  # at how it ended, or at what has just begun
+    found.look()  # at how it ended, or at what has just begun: every kind can be read now

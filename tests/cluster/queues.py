@@ -14,11 +14,13 @@ import yaml
 from kubernetes.dynamic.exceptions import NotFoundError, ResourceNotFoundError
 
 from darwinmerge_operator.pod import QUEUE_LABEL
+from darwinmerge_operator.resource import KIND
+from darwinmerge_operator.seen import seconds
 from tests.cluster.conftest import Kubernetes
-from tests.cluster.operated import ROOT, Json, Run
+from tests.cluster.operated import GPU, ROOT, Json, Run
+from tests.cluster.outcomes import rows
 
 EXAMPLE = ROOT / "examples" / "kueue"
-GPU = "nvidia.com/gpu"
 MERGE = "application/merge-patch+json"
 
 
@@ -112,12 +114,15 @@ class Queue:
                 continue
 
 
-def queued(run: Run, queue: str, **cluster: Any) -> Run:
-    """The run, put into a queue: its benchmarks want a GPU, and nothing else of it does."""
-    share = {"limits": {GPU: 1, "memory": "2Gi"}, "requests": {"cpu": "250m"}}
-    given = {"queueName": queue, "device": "cpu", "stages": {"eval": {"resources": share}}, **cluster}
-    run.document["spec"]["cluster"].update(given)
-    return run
+def transcript(kubernetes: Kubernetes, namespace: str, since: float) -> str:
+    """What Kueue, Kubernetes and the operator have told of Workloads, Jobs and runs since a time; in Markdown."""
+    told = []
+    for event in kubernetes.list("Event", namespace):
+        about, when = event["involvedObject"], event.get("lastTimestamp") or event.get("eventTime")
+        if about["kind"] in ("Workload", "Job", KIND) and when and (seconds(when) or 0.0) >= int(since):
+            who = event.get("reportingComponent") or (event.get("source") or {}).get("component", "")
+            told.append([when, who, f"{about['kind']} {about['name']}", event["reason"], event.get("message", "")])
+    return rows(["time", "who", "about", "reason", "message"], sorted(told))
 
 
 def with_name(run: Run, name: str) -> Run:

@@ -1,7 +1,8 @@
 """Whatever the API server answers, a run ends as if nothing had been, and nobody storms a server that is in trouble.
 
 The operator runs as a process of this machine, with a proxy between it and the API server. One run meets every fault in
-every sort of request; each kind of fault has a run of its own in the slow cases (`make faults`).
+every sort of request, and each kind of fault has a run of its own; the table of faults names the stages that had a Job
+when one struck. All of them are slow (`make faults`).
 """
 
 import json
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from darwinmerge_operator.job import LABEL
 from tests.cluster.api_proxy import ApiProxy, Cut, Expire, Lose, Rule, Say, Slow, api_proxy
 from tests.cluster.conftest import until
+from tests.cluster.faults import STAGES
 from tests.cluster.operated import Run
 from tests.cluster.outcomes import MOST_IN_A_MINUTE
 from tests.cluster.overheard import overheard
@@ -79,11 +82,19 @@ def test_a_run_ends_as_if_the_api_server_had_always_answered(
     record_property: Callable[[str, object], None],
     request: pytest.FixtureRequest,
 ) -> None:
-    run = small_run(f"api-{request.node.callspec.id}")
+    fault = request.node.callspec.id
+    run = small_run(f"api-{fault}")
     attempts: set[str] = set()
+    stages: set[str] = set()  # that had a Job when a fault struck
+    struck = 0
 
     def over() -> bool:
-        attempts.update(job["metadata"]["labels"]["darwinmerge.io/attempt"] for job in run.jobs())
+        nonlocal struck
+        labels = [job["metadata"]["labels"] for job in run.jobs()]
+        attempts.update(label[f"{LABEL}/attempt"] for label in labels)
+        if len(proxy.struck) > struck:
+            struck = len(proxy.struck)
+            stages.update(label[f"{LABEL}/stage"] for label in labels)
         return bool(run.condition("Complete") or run.condition("Failed") or process.poll())
 
     try:
@@ -94,14 +105,16 @@ def test_a_run_ends_as_if_the_api_server_had_always_answered(
                 until(over, PATIENCE, 0.3)
                 assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
         most = proxy.most_in_a_minute()
-        for counted in (("requests", len(proxy.asked)), ("most", most), ("struck", len(proxy.struck))):
-            record_property(*counted)
+        counted = {"requests": len(proxy.asked), "most": most, "struck": len(proxy.struck)}
+        for told in {**counted, "told": f"in {', '.join(sorted(stages))}" if stages else ""}.items():
+            record_property(*told)
         heard.texts["log: operator"] = (tmp_path / "log").read_bytes()
         assert run.condition("Complete")
         assert run.lasting() == on_one_machine.objects()
         assert attempts == {"1"}  # nothing was computed twice, or given up
         assert most <= MOST_IN_A_MINUTE
         assert bool(proxy.struck) == bool(rules)
+        assert fault != "slow" or stages >= STAGES, "half of all requests are befallen: no stage is without"
         assert b"reconcile failed" not in heard.texts["log: operator"]  # a server in trouble is no defect of ours
         heard.assert_no_secret(run)
     finally:

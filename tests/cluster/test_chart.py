@@ -12,12 +12,19 @@ import yaml
 from darwinmerge_operator.crd import crd
 from tests.cluster.conftest import Kubernetes, kubectl, program, until
 from tests.cluster.operated import CHART, Operator, Run
+from tests.unit.test_chart_snapshots import CASES
 
 pytestmark = pytest.mark.cluster
 
 CRD = crd()["metadata"]["name"]
-RULES = {"groups": [{"name": "darwin", "rules": [{"alert": "A", "expr": "up == 0", "for": "5m"}]}]}
 Json = dict[str, Any]
+ENABLED = {"enabled": True}
+EVERYTHING = {
+    "metrics": dict.fromkeys(("serviceMonitor", "prometheusRule", "dashboards"), ENABLED),
+    **dict.fromkeys(("networkPolicy", "kueue", "serving"), ENABLED),
+    "worker": {"namespaces": ["team-a"]},
+    "extraEnv": [{"name": "A"}],
+}
 
 
 def resource(kind: str, spec: Json) -> Json:
@@ -66,35 +73,24 @@ def prometheus_operator(kubernetes: Kubernetes) -> Iterator[None]:
         kubectl("delete", "crd", one["metadata"]["name"])
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Path:
-    """The chart; with an alert of the test's own, as long as it has none."""
-    chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
-    rules = chart / "files" / "rules.yaml"
-    if not rules.exists():
-        rules.write_text(yaml.safe_dump(RULES))
-    return chart
-
-
-@pytest.mark.parametrize("everywhere", [True, False], ids=["everywhere", "somewhere"])
+@pytest.mark.parametrize("case", [*CASES, "everything"])
 @pytest.mark.usefixtures("prometheus_operator")
 def test_every_object_is_valid_and_every_pod_is_restricted(
-    kubernetes: Kubernetes, restricted: str, everywhere: bool, tmp_path: Path, watched: Path
+    kubernetes: Kubernetes, restricted: str, namespace: str, case: str, tmp_path: Path
 ) -> None:
-    where = [] if everywhere else ["--set", f"watchNamespaces={{{restricted}}}"]
-    wanted = [f"metrics.{name}.enabled=true" for name in ("serviceMonitor", "prometheusRule", "dashboards")]
-    wanted += [f"{name}.enabled=true" for name in ("networkPolicy", "kueue", "serving")]
-    values = [*wanted, f"worker.namespaces={{{restricted}}}"]
-    more = ["--set", ",".join(values), "--set", "extraEnv[0].name=A,podLabels.team=a,nodeSelector.pool=cpu"]
-    text = program("helm", "template", "darwin", watched, "--namespace", restricted, *where, *more)
-    (tmp_path / "chart.yaml").write_text(text)
-    kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", tmp_path / "chart.yaml")
+    """Of every render that has a snapshot, and of one with all that the chart can bring."""
+    values, chart = tmp_path / "values.yaml", tmp_path / "chart.yaml"
+    given = yaml.safe_dump({"everything": EVERYTHING, **CASES}[case])
+    values.write_text(given.replace("team-a", restricted).replace("team-b", namespace))
+    text = program("helm", "template", "darwin", CHART, "--namespace", restricted, "--values", values)
+    chart.write_text(text)
+    kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", chart)
     objects = [one for one in yaml.safe_load_all(text) if one]
-    assert {"NetworkPolicy", "Service", "ServiceMonitor", "PrometheusRule"} <= {one["kind"] for one in objects}
+    monitored = {"NetworkPolicy", "Service", "ServiceMonitor", "PrometheusRule", "ConfigMap"}
+    assert case != "everything" or monitored <= {one["kind"] for one in objects}
     pods = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
     pods += [one["spec"] for one in objects if one["kind"] == "Pod"]
-    assert len(pods) == 2
+    assert pods
     for spec in pods:
         spec = {**spec, "serviceAccountName": "default"}  # its own isn't there
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": spec}

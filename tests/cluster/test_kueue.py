@@ -1,7 +1,7 @@
 """A run whose Jobs stand in a queue of the real Kueue: it waits, is preempted and goes on, and its child is the same.
 
-One run goes through most of it, up to its first scores; what else may happen in a queue, whole runs among it, is in the
-slow cases (`make faults`).
+One run goes through most of it, up to its first scores; others, whole runs among them, through what else may happen in
+a queue. All of them are slow (`make faults`). What was told meanwhile lies in build/kueue.md.
 """
 
 import contextlib
@@ -16,11 +16,13 @@ from kubernetes.dynamic.exceptions import NotFoundError
 from darwinmerge_operator.pod import QUEUE_LABEL
 from tests.cluster.conftest import Kubernetes, until
 from tests.cluster.faults import Scene
-from tests.cluster.operated import Json, Operator, Run
+from tests.cluster.operated import GPU, Json, Operator, Run, computed_twice, storing, with_gpus
+from tests.cluster.outcomes import keep
 from tests.cluster.overheard import WHATEVER_BECOMES_OF_IT, overheard
-from tests.cluster.queues import GPU, MERGE, Queue, queued, with_name
+from tests.cluster.queues import MERGE, Queue, transcript, with_name
 from tests.cluster.test_faults import APART
 from tests.integration.conftest import World
+from tests.proxy import Proxy
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -43,26 +45,44 @@ def queue(kubernetes: Kubernetes, furnished: str) -> Iterator[Queue]:
     found.remove()
 
 
+@pytest.fixture(scope="module")
+def transcripts() -> dict[str, str]:
+    """By test."""
+    return {}
+
+
 @pytest.fixture
-def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -> Iterator[Callable[..., Run]]:
-    """Applies the small experiment, in a queue."""
-    made: list[Run] = []
+def begin(
+    operator: Operator,
+    furnished: str,
+    small_run: Callable[[str], Run],
+    transcripts: dict[str, str],
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., Run]]:
+    """Applies the small experiment, in a queue; in the end, nothing of it was computed twice."""
+    made: list[tuple[Run, Proxy]] = []
+    began = time.time()
 
     def apply(queue: str, **cluster: Any) -> Run:
         name = f"queued-{len(made)}"
-        run = queued(with_name(small_run(f"{name}-{time.monotonic_ns()}"), name), queue, **cluster)
+        plain = with_name(small_run(f"{name}-{time.monotonic_ns()}"), name)
+        run = with_gpus(plain, queueName=queue, **cluster)
+        made.append((run, proxies.enter_context(storing(run))))
         run.apply()
-        made.append(run)
         return run
 
-    with overheard(operator.kubernetes, furnished) as heard:
-        yield apply
-    try:
-        for run in made:
-            heard.assert_no_secret(run, WHATEVER_BECOMES_OF_IT)
-    finally:
-        for run in made:
-            run.delete()
+    with contextlib.ExitStack() as proxies:
+        with overheard(operator.kubernetes, furnished) as heard:
+            yield apply
+        transcripts[request.node.name] = transcript(operator.kubernetes, furnished, began)
+        keep("kueue.md", "\n".join(f"## {name}\n\n{text}" for name, text in transcripts.items()))
+        try:
+            for run, store in made:
+                heard.assert_no_secret(run, WHATEVER_BECOMES_OF_IT)
+                assert computed_twice(run, store) == []
+        finally:
+            for run, _ in made:
+                run.delete()
 
 
 def held(run: Run, words: str) -> Json:
@@ -118,14 +138,13 @@ def test_a_run_waits_for_quota_makes_room_for_the_urgent_and_goes_on_after_its_l
     assert again[0]["metadata"]["uid"] != pod["metadata"]["uid"]
 
     until(lambda: job["metadata"]["name"] not in {one["metadata"]["name"] for one in run.jobs()})  # it is done
-    assert stored.items() <= run.stored().items(), "nothing is computed twice"
+    assert stored.items() <= run.stored().items(), "what was stored stays as it was"
     assert child(run.lasting()).items() <= on_one_machine.objects().items()
     assert run.ledger().disrupted == {}, "what a queue takes away isn't counted"
     assert {"Queued", "Resumed"} <= set(told(run))
     assert "Stalled" not in told(run)
 
 
-@pytest.mark.slow
 def test_two_runs_take_turns_on_one_gpu(queue: Queue, begin: Callable[..., Run]) -> None:
     runs = [begin(queue.name, parallelism=1, candidatesPerJob=1) for _ in range(2)]
     turns: dict[str, str] = {}  # by Job, in order: whose it was
@@ -141,7 +160,6 @@ def test_two_runs_take_turns_on_one_gpu(queue: Queue, begin: Callable[..., Run])
     assert min(counted[run.name] for run in runs) >= 3, turns
 
 
-@pytest.mark.slow
 def test_an_urgent_run_goes_before_one_that_isnt(
     queue: Queue, begin: Callable[..., Run], on_one_machine: World
 ) -> None:
@@ -156,7 +174,6 @@ def test_an_urgent_run_goes_before_one_that_isnt(
     assert "Stalled" not in told(plain)
 
 
-@pytest.mark.slow
 def test_a_suspended_run_gives_its_quota_back_and_goes_on_in_the_queue(
     queue: Queue, begin: Callable[..., Run], on_one_machine: World
 ) -> None:
@@ -172,7 +189,6 @@ def test_a_suspended_run_gives_its_quota_back_and_goes_on_in_the_queue(
     assert child(run.lasting()) == child(on_one_machine.objects())
 
 
-@pytest.mark.slow
 def test_what_waits_in_one_queue_moves_to_another_when_told_to(
     kubernetes: Kubernetes, queue: Queue, begin: Callable[..., Run]
 ) -> None:
@@ -186,7 +202,6 @@ def test_what_waits_in_one_queue_moves_to_another_when_told_to(
     until(lambda: run.running())
 
 
-@pytest.mark.slow
 def test_a_run_whose_queue_may_not_be_read_is_queued_all_the_same(
     kubernetes: Kubernetes, operator: Operator, begin: Callable[..., Run]
 ) -> None:
@@ -227,7 +242,6 @@ def nobody_answers(kubernetes: Kubernetes) -> Iterator[Callable[[], None]]:
         kinds.delete(name=name)
 
 
-@pytest.mark.slow
 def test_a_run_whose_jobs_wait_for_a_webhook_that_is_away_says_so_and_goes_on_when_it_is_back(
     nobody_answers: Callable[[], None], begin: Callable[..., Run]
 ) -> None:

@@ -193,6 +193,15 @@ def test_the_report_is_fetched(story: Story, tmp_path: Path) -> None:
     assert (tmp_path / "r.html").read_bytes() == story.run.read("report.html")
 
 
+def test_without_a_file_to_go_to_the_report_is_opened_in_the_browser(story: Story, tmp_path: Path) -> None:
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > "{opened}"\n')
+    browser.chmod(0o755)
+    place = story.person.told("report", "tiny", BROWSER=str(browser)).partition(" (")[0]
+    assert opened.read_text().strip() == Path(place).as_uri()
+    assert Path(place).read_bytes() == story.run.read("report.html")
+
+
 def test_a_run_that_has_ended_is_not_tried_again(story: Story) -> None:
     assert "is Complete" in story.person.refused("retry", "tiny")
 

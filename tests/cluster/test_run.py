@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from statistics import fmean, median
 
 import pytest
 
 from charts.alerts import ALERTS
+from darwinmerge.pipeline.results import MriSummary, ScoreSummary
 from darwinmerge_operator.resource import GROUP
-from darwinmerge_operator.seen import tasks_of
+from darwinmerge_operator.seen import seconds, tasks_of
 from tests.cluster.conftest import Kubernetes, kubectl, until
-from tests.cluster.operated import RUN_SECONDS, Operator, Run
+from tests.cluster.operated import GPU, RUN_SECONDS, Json, Operator, Run, with_gpus
+from tests.cluster.outcomes import keep, rows
 from tests.cluster.test_gitops import AS_FLUX
 from tests.clustered import edited
 from tests.dashboarded import RULES, answers
@@ -33,7 +35,9 @@ class Story:
     operator: Operator
     log: str
     phases: list[str]  # one after the other
-    jobs: dict[str, dict[str, Any]]  # that were ever there, by name
+    jobs: dict[str, Json]  # that were ever there, by name
+    on_gpus: bool  # whether each Pod of a benchmark holds one: nodes offer enough of them
+    held: dict[str, float]  # for how many seconds each Pod that asks for one has run
     prometheus: Prometheus  # which scrapes the operator, and has its alerts
     began: float  # seconds since 1970
     ended: float
@@ -49,10 +53,14 @@ def story(
     """The run, at its end, with what would serve its child: no server, since there is neither GPU nor image."""
     plain = small_run("undisturbed")
     run = replace(plain, document=edited(plain.document, {"spec.cluster.serve": {"replicas": 0}}))
+    on_gpus = offered(kubernetes) >= run.document["spec"]["cluster"]["parallelism"]
+    if on_gpus:
+        run = with_gpus(run)
     operator = Operator(kubernetes, run.namespace)
     operator.install(*images, "serving.enabled=true")
     phases: list[str] = []
-    jobs: dict[str, dict[str, Any]] = {}
+    jobs: dict[str, Json] = {}
+    held: dict[str, float] = {}
 
     def look() -> bool:
         ended = run.condition("Complete") or run.condition("Failed")
@@ -60,6 +68,7 @@ def story(
         if phase and phase not in phases[-1:]:
             phases.append(phase)
         jobs.update({job["metadata"]["name"]: job for job in run.jobs()})
+        held.update({pod["metadata"]["name"]: ran(pod, time.time()) for pod in run.pods() if asks_for_a_gpu(pod)})
         return bool(ended)
 
     with scraping(operator.port, tmp_path_factory.mktemp("prometheus"), RULES) as prometheus:
@@ -68,10 +77,28 @@ def story(
         until(look, RUN_SECONDS, 0.3)
         ended = f'darwin_merge_phase{{namespace="{run.namespace}",phase=~"Complete|Failed"}} == 1'
         until(lambda: prometheus.query(ended))
-        yield Story(run, operator, operator.log(), phases, jobs, prometheus, began, time.time())
+        yield Story(run, operator, operator.log(), phases, jobs, on_gpus, held, prometheus, began, time.time())
     if not run.gone():
         run.delete()
     operator.uninstall()
+
+
+def offered(kubernetes: Kubernetes) -> int:
+    """GPUs that the cluster's nodes offer."""
+    nodes = kubernetes.of("Node").get().to_dict()["items"]
+    return sum(int(node["status"].get("allocatable", {}).get(GPU, 0)) for node in nodes)
+
+
+def asks_for_a_gpu(pod: Json) -> bool:
+    return any(GPU in (one["resources"].get("limits") or {}) for one in pod["spec"]["containers"])
+
+
+def ran(pod: Json, now: float) -> float:
+    """Seconds that a Pod's one container has run, until it ended or until now."""
+    state: Json = next((one["state"] for one in pod["status"].get("containerStatuses") or ()), {})
+    ended = state.get("terminated") or {}
+    began = seconds((state.get("running") or ended).get("startedAt"))
+    return (seconds(ended.get("finishedAt")) or now) - began if began else 0.0
 
 
 def test_it_is_complete_whatever_the_verdict_and_nothing_was_in_its_way(story: Story) -> None:
@@ -160,6 +187,12 @@ def test_what_is_in_git_is_what_is_in_the_cluster_although_it_has_run(story: Sto
 
 def test_every_query_of_dashboards_and_alerts_finds_something_in_the_course_of_it(story: Story) -> None:
     found = answers(story.prometheus, story.run.namespace, story.run.name, story.began, story.ended)
+    shown = [
+        [query.place, f"`{query.expression}`", str(dict(labels)), str(min(values)), str(max(values)), str(values[-1])]
+        for query, series in found.items()
+        for labels, values in series.items()
+    ]
+    keep("queries.md", rows(["who asks", "query", "labels", "least", "most", "last"], shown))
     assert [query for query, values in found.items() if not values] == []
 
 
@@ -168,13 +201,26 @@ def test_no_alert_fires_and_each_is_evaluated(story: Story) -> None:
     assert story.prometheus.over('ALERTS{alertstate="firing"}', story.began, story.ended) == {}
 
 
-def test_gpu_seconds_are_those_of_the_ledger_and_none_where_no_pod_asks_for_a_gpu(story: Story) -> None:
-    of = f'{{namespace="{story.run.namespace}",name="tiny"}}'
-    found = story.prometheus.query(f"sum by (stage) (darwin_merge_gpu_seconds_total{of})")
-    told = {labels[0][1]: value for labels, value in found.items()}
+def by_label(story: Story, metric: str, label: str) -> dict[str, float]:
+    """What Prometheus says now of a metric of the run, by a label."""
+    found = story.prometheus.query(f'sum by ({label}) ({metric}{{namespace="{story.run.namespace}",name="tiny"}})')
+    return {labels[0][1]: value for labels, value in found.items()}
+
+
+def test_gpu_seconds_are_those_of_the_ledger_and_none_of_a_stage_that_asks_for_no_gpu(story: Story) -> None:
+    told = by_label(story, "darwin_merge_gpu_seconds_total", "stage")
     assert {"mri", "score"} <= told.keys()
-    assert set(told.values()) == {0.0}
+    assert {stage for stage, value in told.items() if value} == ({"score"} if story.on_gpus else set())
     assert story.run.ledger().gpu_seconds.items() <= told.items()  # Pods that ended since tell of the rest
+
+
+def test_gpu_seconds_are_the_times_of_the_pods_that_held_a_gpu(story: Story) -> None:
+    if not story.on_gpus:
+        pytest.skip(f"the nodes don't offer {GPU} for every benchmark that runs at a time")
+    assert story.held
+    told = by_label(story, "darwin_merge_gpu_seconds_total", "stage")["score"]
+    # a Pod's times are whole seconds, and one that is gone at once was last seen a moment before it ended
+    assert told == pytest.approx(sum(story.held.values()), abs=1.5 * len(story.held))
 
 
 def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machine(
@@ -202,20 +248,45 @@ def test_steps_raised_by_kubectl_on_a_finished_run_go_on_as_they_do_on_one_machi
 def test_prometheus_has_the_figures_of_the_run(story: Story) -> None:
     status, ask = story.run.status(), story.prometheus
     of = f'{{namespace="{story.run.namespace}",name="tiny"}}'
-    assert until(lambda: ask.value(f"darwin_merge_generation{of}") == 2)
+    complete = f'darwin_merge_phase{{phase="Complete",{of[1:]} == 1'
+    assert until(lambda: ask.value(f"darwin_merge_generation{of} == 2 and on (namespace, name) {complete}"))
     assert ask.value(f"darwin_merge_best_fitness{of}") == status["best"]["score"]
-    parents = ask.query(f"sum by (parent) (darwin_merge_parent_fitness{of})")
-    assert {labels[0][1]: score for labels, score in parents.items()} == status["parents"]
+    assert by_label(story, "darwin_merge_parent_fitness", "parent") == status["parents"]
     assert ask.value(f"sum(darwin_merge_candidates_total{of})") == status["progress"]["candidates"] == 4
     (phase,) = ask.query(f"darwin_merge_phase{of} == 1")
     assert dict(phase) == {"namespace": story.run.namespace, "name": "tiny", "phase": "Complete"}
     verdict = status["verdict"]["vsFather"]
-    shown = ask.query(f'sum by (stat) (darwin_merge_verdict{{against="father",{of[1:]})')
-    assert {labels[0][1]: value for labels, value in shown.items()} == {
+    versus = ask.query(f'sum by (stat) (darwin_merge_verdict{{against="father",{of[1:]})')
+    assert {labels[0][1]: value for labels, value in versus.items()} == {
         stat: pytest.approx(verdict[stat]) for stat in ("difference", "low", "high", "p")
     }
-    complete = ask.query(f'darwin_merge_condition{{type="Complete",{of[1:]}')
-    assert [dict(labels)["reason"] for labels in complete] == [status["verdict"]["label"]]
+    shown = by_label(story, "darwin_merge_fitness", "stat")
+    assert shown == {stat: pytest.approx(value) for stat, value in fitness(story.run, generation=2).items()}
+    (mri,) = (one for one in story.run.summaries() if isinstance(one, MriSummary))
+    assert ask.value(f"darwin_merge_mri_ratio_spread{of}") == pytest.approx(mri.spread)
+    progressed = ask.value(f"darwin_merge_last_progress_timestamp_seconds{of}")
+    assert progressed == pytest.approx(story.run.ledger().progressed_at, abs=0.01)
+    assert progressed and progressed > story.ended, "steps were raised since, and results came home"
+    ends = ask.query(f'darwin_merge_condition{{type="Complete",{of[1:]}')
+    assert [dict(labels)["reason"] for labels in ends] == [status["verdict"]["label"]]
+
+
+def fitness(run: Run, generation: int) -> dict[str, float]:
+    """The statistics of a generation's scores, as they lie in the store."""
+    scored = [one for one in run.summaries() if isinstance(one, ScoreSummary) and one.candidate]
+    scores = [one.score for one in scored if one.candidate and one.candidate.generation == generation]
+    best = max(scores)
+    return {"best": best, "mean": fmean(scores), "median": median(scores), "min": min(scores), "max": best}
+
+
+def test_prometheus_has_the_jobs_of_the_run_by_stage_as_long_as_they_are_there(story: Story) -> None:
+    of = f'{{namespace="{story.run.namespace}",name="tiny"}}'
+    seen = story.prometheus.over(f"max by (stage, state) (darwin_merge_jobs{of})", story.began, story.ended)
+    there = [dict(labels) for labels in seen]
+    stages = {job["metadata"]["labels"][f"{GROUP}/stage"] for job in story.jobs.values()}
+    assert {"mri", "score"} <= {one["stage"] for one in there} <= stages
+    assert "running" in {one["state"] for one in there}
+    assert until(lambda: not story.prometheus.query(f"darwin_merge_jobs{of}"))
 
 
 def test_prometheus_has_the_figures_of_the_operator(story: Story) -> None:

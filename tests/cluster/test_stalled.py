@@ -6,20 +6,24 @@ The operator is installed for all namespaces here; elsewhere, for one.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from charts.alerts import STALLED
 from darwinmerge_operator.resource import RETRY
 from tests.cluster.conftest import RESTRICTED, Kubernetes, running, until
-from tests.cluster.operated import Json, Operator, Run
+from tests.cluster.operated import GPU, Json, Operator, Run
 from tests.cluster.overheard import WHATEVER_BECOMES_OF_IT, overheard
+from tests.cluster.person import Person
 from tests.clustered import edited
+from tests.dashboarded import RULES
+from tests.prometheus import scraping
 
 pytestmark = pytest.mark.cluster
 
 TOLD_SECONDS = 30  # within which a person is told
-GPU = "nvidia.com/gpu"
 TEMPLATE = ("spec", "cluster", "template")
 # What is wrong with the manifest; the reason; the API's words.
 NO_TERMS: Json = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
@@ -77,12 +81,12 @@ def begin(operator: Operator, furnished: str, small_run: Callable[[str], Run]) -
 
 
 @pytest.fixture(scope="module")
-def no_gpus(kubernetes: Kubernetes, furnished: str) -> None:
-    """No Pod may ask for a GPU in the namespace."""
-    spec = {"hard": {f"requests.{GPU}": "0"}}
-    kubernetes.create(
-        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}, "spec": spec}, furnished
-    )
+def no_gpus(kubernetes: Kubernetes, furnished: str) -> Iterator[None]:
+    """No Pod may ask for a GPU in the namespace, until other tests' may."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}}
+    kubernetes.create({**quota, "spec": {"hard": {f"requests.{GPU}": "0"}}}, furnished)
+    yield
+    kubernetes.of("ResourceQuota").delete("gpus", furnished)
 
 
 @pytest.mark.usefixtures("no_gpus")
@@ -95,6 +99,20 @@ def test_what_is_in_the_way_is_told_in_the_apis_words(begin: Callable[..., Run],
     assert run.status()["phase"] == "Stalled"
     (event,) = [event for event in run.events() if event["reason"] == "Stalled"]
     assert (event["type"], words in event["message"]) == ("Warning", True)
+
+
+def test_prometheus_has_the_reason_and_the_alert_is_on_its_way(
+    operator: Operator, begin: Callable[..., Run], tmp_path: Path
+) -> None:
+    mistake, reason, _ = WAYS["no valid Job"]
+    with scraping(operator.port, tmp_path, RULES) as prometheus:
+        run = begin(mistake)
+        run.wait("Stalled", TOLD_SECONDS)
+        labels = (("name", run.name), ("namespace", run.namespace), ("reason", reason))
+        assert until(lambda: prometheus.query(STALLED).get(labels)) == 1
+        alert = f'ALERTS{{alertname="DarwinMergeStalled",alertstate="pending",name="{run.name}"}}'
+        (found,) = until(lambda: prometheus.query(alert))
+        assert dict(found)["reason"] == reason
 
 
 def test_a_namespace_that_takes_no_such_pod_says_so(
@@ -131,9 +149,9 @@ def test_what_was_mended_elsewhere_goes_on_when_asked_to(begin: Callable[..., Ru
     assert "s3://darwin/parents/nobody" in stalled["message"]
     tries = {job["metadata"]["name"] for job in run.jobs()}
     copy_parent(run)
-    run.patch(annotations={RETRY: "now"})
+    assert "another try was asked for" in Person(run.namespace, {}).told("retry", run.name)
     until(lambda: not run.condition("Stalled") and {job["metadata"]["name"] for job in run.jobs()} - tries)
-    assert run.status()["lastHandledRetryAt"] == "now"
+    assert run.status()["lastHandledRetryAt"] == run.found()["metadata"]["annotations"][RETRY]
     until(lambda: run.status()["phase"] not in ("Resolving", "Starting"))
 
 

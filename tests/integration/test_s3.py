@@ -226,6 +226,13 @@ def test_an_answer_that_always_breaks_off_is_an_error(disturbed: S3Store, betwee
         disturbed.read(KEY)
 
 
+def test_a_server_that_always_hangs_up_is_an_error(disturbed: S3Store, between: Proxy, prefix: str) -> None:
+    between.on("", Lose())
+    for use in (disturbed.read, disturbed.head, lambda key: disturbed.create(key, b"x")):
+        with pytest.raises(StoreUnreachable, match=f"^s3://{BUCKET}/{prefix}/{KEY}: Connection was closed"):
+            use(KEY)
+
+
 def test_a_write_whose_answer_is_lost_is_done(disturbed: S3Store, between: Proxy) -> None:
     between.on("PUT", Lose(), times=1)
     disturbed.create(KEY, b"hello")

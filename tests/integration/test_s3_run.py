@@ -12,6 +12,7 @@ from darwinmerge.report.summary import RunSummary
 from darwinmerge.store import Store, layout, open_store
 from tests.integration.conftest import World, command, darwin, lasting
 from tests.integration.test_kill import wait_until
+from tests.proxy import proxy
 from tests.s3 import BUCKET, S3
 
 pytestmark = pytest.mark.timeout(600)
@@ -37,10 +38,15 @@ def kill_when_scores_are_stored(world: World, store: Store, count: int) -> None:
 
 
 def test_a_run_in_s3_that_was_killed_ends_as_one_on_a_disk(
-    world: World, store: Store, undisturbed: World, tmp_path: Path
+    s3: S3, world: World, store: Store, undisturbed: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kill_when_scores_are_stored(world, store, 10)
-    run = darwin("run", world.manifest)
+    with proxy(s3.endpoint) as between:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", between.endpoint)
+        kill_when_scores_are_stored(world, store, 10)
+        run = darwin("run", world.manifest)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    assert between.count("^PUT .*/scores/") > 10
+    assert between.repeated(r"^PUT .*(/scores/|\.safetensors)") == [], "what is stored is not computed again"
     assert run.returncode == 0, run.stdout + run.stderr
     assert lasting(store) == undisturbed.objects()
     summary, theirs = (

@@ -156,7 +156,7 @@ def test_alerts_are_the_files_with_prometheus_own_templates_as_they_are(watched:
 
 def test_each_dashboard_is_a_config_map_that_grafanas_sidecar_finds(watched: Path) -> None:
     values = ("metrics.dashboards.namespace=grafana", "metrics.dashboards.annotations.grafana_folder=Darwin")
-    found = of_kind("ConfigMap", *values, chart=watched, flags=[MONITORING])
+    found = of_kind("ConfigMap", *values, chart=watched)
     assert [list(o["data"]) for o in found] == [["one.json"], ["two.json"]]
     for one in found:
         assert [json.loads(text) for text in one["data"].values()] == [DASHBOARD]
@@ -166,7 +166,7 @@ def test_each_dashboard_is_a_config_map_that_grafanas_sidecar_finds(watched: Pat
 
 
 def test_the_dashboards_of_the_chart_are_its_files_byte_for_byte_and_fit_into_a_config_map() -> None:
-    found = {name: text for o in of_kind("ConfigMap", flags=[MONITORING]) for name, text in o["data"].items()}
+    found = {name: text for o in of_kind("ConfigMap") for name, text in o["data"].items()}
     assert found == {file.name: file.read_text() for file in DASHBOARDS}
     assert max(len(text.encode()) for text in found.values()) < CONFIG_MAP_BYTES / 4
 
@@ -176,9 +176,9 @@ def test_the_alerts_of_the_chart_are_its_file() -> None:
     assert rule["spec"] == yaml.safe_load(RULES_FILE.read_text())
 
 
-def test_without_prometheus_operator_no_dashboard_is_made_unless_told_to(watched: Path) -> None:
-    assert not of_kind("ConfigMap", chart=watched)
-    assert len(of_kind("ConfigMap", "metrics.dashboards.enabled=true", chart=watched)) == 2
+def test_dashboards_ask_for_grafanas_sidecar_and_not_for_prometheus_operator(watched: Path) -> None:
+    assert len(of_kind("ConfigMap", chart=watched)) == 2
+    assert not of_kind("ConfigMap", "metrics.dashboards.enabled=false", chart=watched)
 
 
 def test_a_network_policy_lets_in_who_scrapes_and_helms_test_and_out_to_the_api_server_and_dns() -> None:

@@ -94,7 +94,8 @@ def client() -> Any:
 
 def code(error: Exception) -> str:
     """The server's code for an error, such as `NoSuchKey`; without a body to say it, the status; empty if none."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    answer = getattr(error, "response", None) or {}  # None in botocore's word for a connection that was closed
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 class Refused(Exception):

@@ -32,7 +32,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{/*
-Whether an object for Prometheus Operator or Grafana is wanted; of a list: the root, auto, true or false. Something or
+Whether an object for Prometheus Operator is wanted; of a list: the root, auto, true or false. Something or
 nothing, since a template gives text.
 */}}
 {{- define "darwin.wanted" -}}
