@@ -11,7 +11,7 @@ import pytest
 
 from darwinmerge_operator.crd import crd
 from tests.cluster.conftest import Kubernetes, until
-from tests.cluster.faults import FAULTS, TWO_OPERATORS, Fault, Scene, everything
+from tests.cluster.faults import FAULTS, TWO_OPERATORS, Fault, Scene, everything, out_of_memory, suspended_often
 from tests.cluster.operated import Operator, Run, computed_twice, storing
 from tests.cluster.outcomes import MOST_IN_A_MINUTE, Asked
 from tests.cluster.overheard import overheard
@@ -20,6 +20,7 @@ from tests.integration.conftest import World
 pytestmark = pytest.mark.cluster
 
 APART = ("staged/", ".", "logs/", "costs/", "summary.", "report.", "digests/")  # replaced or dropped as a run goes on
+LONG = (everything, out_of_memory, suspended_often)  # which need Jobs to come: one for each model
 ALONE = [pytest.param(fault, marks=pytest.mark.slow, id=fault.__name__) for fault in FAULTS]
 
 
@@ -34,6 +35,7 @@ def test_a_run_ends_as_if_nothing_had_befallen_it(
     record_property: Callable[[str, object], None],
 ) -> None:
     run = small_run(befalls.__name__)
+    run.document["spec"]["cluster"]["candidatesPerJob"] = 1 if befalls in LONG else 4
     operator, second = (Operator(kubernetes, run.namespace, release) for release in ("first", "second"))
     scene = Scene(kubernetes, run, operator, second, images)
     asked = Asked(run.namespace)
