@@ -118,7 +118,9 @@ def test_a_run_uploads_its_child_and_says_so_once(up: Uploader, world: World) ->
     assert model.private
     assert f"Hub:        {commit}" in run.stdout
     assert json.loads((world.store / "summary.json").read_text())["child"]["hub"] == commit
-    assert commit in (world.store / "report.html").read_text()
+    report = (world.store / "report.html").read_text()
+    assert commit in report
+    assert f"vllm serve {REPO} --revision {model.branches['main']}" in report
     assert f'from_pretrained("{REPO}"' in up.files()["README.md"].decode()
     there.asked.clear()
     again = darwin("run", world.manifest)
