@@ -188,14 +188,15 @@ def commit() -> str:
     return git("rev-parse", "--short", "HEAD").strip() + ("+" if changed else "")
 
 
-def arguments(description: str | None, rounds: int) -> argparse.Namespace:
-    """Command line of a benchmark: `rounds`, `work`, `out`."""
+def arguments(description: str | None, rounds: int = 0) -> argparse.Namespace:
+    """Command line of a benchmark: `work`, `out`, and `rounds` where its contenders take turns."""
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(
         description=(description or "").split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=rounds, help="turns of each contender")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder of the models, kept between runs; 10 GB")
+    if rounds:
+        parser.add_argument("--rounds", type=int, default=rounds, help="turns of each contender")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of the models, kept between runs; up to 10 GB")
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="where the result goes, as JSON")
     return parser.parse_args()
 

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("mri", "merge", "overhead", "s3", "scale")
+NAMES = ("mri", "merge", "overhead", "health", "s3", "scale")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -95,6 +96,27 @@ def overhead(kept: Mapping[str, Any]) -> str:
     return "\n\n".join([_where(kept), table(head, rows), _goals(kept, "ratio")])
 
 
+def checked(kept: Mapping[str, Any]) -> str:
+    """What the health check says of children, in Markdown: a row a kind of child."""
+    rows = []
+    for kind in dict.fromkeys(one["kind"] for one in kept["children"]):
+        those = [one for one in kept["children"] if one["kind"] == kind]
+        flags = Counter(flag for one in those for flag in one["flags"].values())
+        damaged = [one["damaged_times"] for one in those if one["damaged"]]
+        rows.append(
+            (
+                kind,
+                "rows permuted" if damaged else "",
+                str(len(those)),
+                ", ".join(f"{count} {flag}" for flag, count in flags.items()) or "none",
+                f"{max(one['greatest_times'] for one in those):.2f}",
+                f"{min(damaged):.2f}" if damaged else "",
+            )
+        )
+    head = ("child", "damage", "children", "flags", "undamaged layers, at most", "the damaged, at least")
+    return "\n\n".join([_where(kept), table(head, rows), _goals(kept, "goal")])
+
+
 def report(kept: Mapping[str, Any]) -> str:
     """A result in Markdown: where it was measured, every contender, every goal, and what else there is to say."""
     contenders = [
@@ -130,7 +152,9 @@ def main() -> None:
         path = HERE / "results" / f"{name}.json"
         if not path.exists():
             continue
-        shown = {"scale": scaled, "overhead": overhead}.get(name, report)(json.loads(path.read_text()))
+        shown = {"scale": scaled, "overhead": overhead, "health": checked}.get(name, report)(
+            json.loads(path.read_text())
+        )
         print(f"{name}\n\n{shown}\n")
         before, opened, rest = text.partition(f"<!-- {name} -->\n")
         text = f"{before}{opened}\n{shown}\n\n{''.join(rest.partition(f'<!-- /{name} -->')[1:])}"

@@ -120,16 +120,30 @@ def test_a_parent_is_its_own_undamaged_child(parents: Parents, which: int) -> No
     assert (table.agreement.father, table.agreement.mother)[which].same == 1
 
 
-@pytest.mark.parametrize("layer", ["0", "1", "3"])
+MISSED = pytest.mark.xfail(strict=True, raises=AssertionError, reason="a known miss (docs/method.md, Health)")
+
+
+@pytest.mark.parametrize("layer", ["0", "1", pytest.param("2", marks=MISSED), "3"])
 def test_a_layer_whose_weights_look_whole_is_named_and_no_other(parents: Parents, tmp_path: Path, layer: str) -> None:
     child = child_of(parents, tmp_path, damage={f".layers.{layer}.mlp.down_proj": permuted})
     assert flags(checked(child, parents, MANY)) == {}
     assert flags(checked(child, parents)) == {layer: "Diverged"}
 
 
-@pytest.mark.parametrize("layer", ["0", "1", "2"])
-def test_between_near_parents_one_small_broken_tensor_is_enough(siblings: Parents, tmp_path: Path, layer: str) -> None:
-    child = child_of(siblings, tmp_path, damage={f".layers.{layer}.linear_attn.conv1d": permuted})
+@pytest.mark.parametrize(
+    ("layer", "tensor"),
+    [
+        ("0", "linear_attn.conv1d"),
+        ("1", "linear_attn.conv1d"),
+        ("2", "linear_attn.conv1d"),
+        pytest.param("0", "input_layernorm", marks=MISSED),
+        pytest.param("3", "post_attention_layernorm", marks=MISSED),
+    ],
+)
+def test_between_near_parents_one_small_broken_tensor_is_enough(
+    siblings: Parents, tmp_path: Path, layer: str, tensor: str
+) -> None:
+    child = child_of(siblings, tmp_path, damage={f".layers.{layer}.{tensor}": permuted})
     assert flags(checked(child, siblings, MANY)) == {}
     assert flags(checked(child, siblings)) == {layer: "Diverged"}
 

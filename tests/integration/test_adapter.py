@@ -1,9 +1,11 @@
 """An adapter as a parent is what peft's own merge makes of it, within a step of the dtype, and the same everywhere."""
 
+import copy
 import json
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
 from darwinmerge.checkpoint.adapter import CONFIG, WEIGHTS
 from darwinmerge.checkpoint.compatible import require_base
@@ -30,6 +33,7 @@ from tests.integration.test_s3_parents import upload
 from tests.s3 import S3
 
 Q = "model.layers.0.self_attn.q_proj.weight"
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 MODULES = ["q_proj", "v_proj", "down_proj"]
 
 
@@ -102,15 +106,29 @@ def values(folder: ModelFolder, name: str) -> NDArray[np.float32]:
 
 
 def steps(folder: ModelFolder, base: ModelFolder, expected: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """How far each tensor is from peft's, in steps of bfloat16 at the greatest number that the sum goes through."""
+    """How far each tensor is from peft's, in steps of bfloat16 at the greatest number that the sum goes through.
+
+    Of a tensor with several changes, each of which both round: in as many steps.
+    """
     found = {}
     for name in folder.tensors:
         ours, peft = values(folder, name), expected[name].float().numpy()
         assert ours.shape == peft.shape, name
-        was = values(base, name)
-        greatest = np.maximum.reduce([np.abs(ours), np.abs(peft), np.abs(was), np.abs(peft - was)])
-        _, exponent = np.frexp(np.maximum(greatest, np.float32(1e-30)))
-        found[name] = float((np.abs(ours - peft) / np.ldexp(np.float32(1), exponent - 8)).max())
+        way = [values(base, name), *midway(folder, name), peft]
+        sums = [np.abs(values) for values in (ours, *way, *np.diff(way, axis=0))]
+        _, exponent = np.frexp(np.maximum(np.maximum.reduce(sums), np.float32(1e-30)))
+        allowed = np.ldexp(np.float32(max(1, len(folder.tensors[name].changes))), exponent - 8)
+        found[name] = float((np.abs(ours - peft) / allowed).max())
+    return found
+
+
+def midway(folder: ModelFolder, name: str) -> list[NDArray[np.float32]]:
+    """A tensor after each of its changes but the last."""
+    located, cut = folder.tensors[name], copy.copy(folder)
+    found = []
+    for count in range(1, len(located.changes)):
+        cut.tensors = {name: replace(located, changes=located.changes[:count])}
+        found.append(values(cut, name))
     return found
 
 
@@ -230,11 +248,69 @@ def test_an_adapter_that_leaves_tied_embeddings_alone_is_as_any(tied: Path, tmp_
     assert max(steps(folder, plain, merged(tied, tmp_path / "adapter")).values()) <= 1
 
 
-@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
-def test_factors_for_one_of_two_tied_matrices_are_refused(tied: Path, tmp_path: Path, target: str) -> None:
-    adapter(tied, tmp_path / "adapter", target_modules=["q_proj", target])
-    with pytest.raises(BadInput, match=r"(tied)|(has no)"):
+TIED: dict[str, dict[str, Any]] = {
+    "factors for the embedding": {"target_modules": ["embed_tokens", "q_proj"]},
+    "factors for the head": {"target_modules": ["lm_head", "q_proj"]},
+    "factors for both": {"target_modules": ["embed_tokens", "lm_head", "q_proj"]},
+    "factors for the embedding, tying ensured": {
+        "target_modules": ["embed_tokens", "q_proj"],
+        "ensure_weight_tying": True,
+    },
+    "factors for the head, tying ensured": {"target_modules": ["lm_head", "q_proj"], "ensure_weight_tying": True},
+    "the embedding saved whole, tying ensured": {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+    "the head saved whole, tying ensured": {"modules_to_save": ["lm_head"], "ensure_weight_tying": True},
+}
+
+
+@pytest.mark.parametrize("options", TIED.values(), ids=TIED)
+@pytest.mark.parametrize("stored", [False, True], ids=["once", "twice"])
+def test_a_tied_embedding_is_one_tensor_as_it_is_to_peft(
+    tied: Path, tmp_path: Path, options: dict[str, Any], stored: bool
+) -> None:
+    model = stored_twice(tied, tmp_path / "model") if stored else tied
+    adapter(tied, tmp_path / "adapter", **options)
+    folder, plain = open_model(str(tmp_path / "adapter"), base=str(model)), open_model(str(model))
+    expected = merged(model, tmp_path / "adapter")
+    assert expected[HEAD].data_ptr() == expected[EMBEDDING].data_ptr()
+    assert max(steps(folder, plain, expected).values()) <= 1
+    assert folder.tensors.keys() == plain.tensors.keys()
+    assert folder.bits(EMBEDDING).tobytes() != plain.bits(EMBEDDING).tobytes()
+    assert (HEAD in folder.tensors) == stored
+    if stored:
+        assert folder.bits(HEAD).tobytes() == folder.bits(EMBEDDING).tobytes()
+
+
+def stored_twice(tied: Path, folder: Path) -> Path:
+    """The same model in a file that repeats the embedding as head."""
+    shutil.copytree(tied, folder)
+    held = load_file(folder / SINGLE)
+    save_file(held | {HEAD: held[EMBEDDING].clone()}, folder / SINGLE, metadata={"format": "pt"})
+    return folder
+
+
+UNTIED: dict[str, tuple[dict[str, Any], str]] = {
+    "the embedding": ({"modules_to_save": ["embed_tokens"]}, "model.embed_tokens.weight only"),
+    "the head": ({"modules_to_save": ["lm_head"]}, "lm_head.weight only"),
+    "each by another": (
+        {"modules_to_save": ["embed_tokens", "lm_head"]},
+        "lm_head.weight and model.embed_tokens.weight, which differ",
+    ),
+    "the embedding, and factors for the head": (
+        {"modules_to_save": ["embed_tokens"], "target_modules": ["lm_head"]},
+        "model.embed_tokens.weight, and factors for lm_head.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "brings"), UNTIED.values(), ids=UNTIED)
+def test_what_peft_would_untie_is_refused(tied: Path, tmp_path: Path, options: dict[str, Any], brings: str) -> None:
+    adapter(tied, tmp_path / "adapter", **options)
+    expected = merged(tied, tmp_path / "adapter")
+    assert not torch.equal(expected[HEAD], expected[EMBEDDING])
+    with pytest.raises(BadInput) as found:
         open_model(str(tmp_path / "adapter"), base=str(tied))
+    says = f"embedding and output head are one (tied), and the adapter brings {brings}; merge it with peft"
+    assert says in str(found.value)
 
 
 def test_a_tied_model_takes_a_new_embedding_only_if_it_is_the_head_too(tied: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from darwinmerge.cli.verify import verify
 from darwinmerge.errors import BadConfiguration
 from darwinmerge.experiment.experiment import experiment_of
 from darwinmerge.experiment.load import load
+from darwinmerge.merge.methods import METHODS
 from darwinmerge.pipeline.claim import claim
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.plan import plan
@@ -190,10 +191,20 @@ def test_by_hand_it_is_the_runs_child(undisturbed: World, base: Path, tmp_path: 
     assert "doesn't say where its base lies; give --base" in str(lacking.exception)
 
 
-def test_a_run_by_slerp_ends_and_searches_no_density(tmp_path: Path, material: Path) -> None:
-    world = small(make_world(tmp_path / "world", material), method="Slerp")
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "DareTies"])  # which all other runs have
+def test_a_run_by_each_method_ends_with_a_child_that_verifies(
+    tmp_path: Path, material: Path, base: Path, method: str
+) -> None:
+    world = small(make_world(tmp_path / "world", material), method=method)
+    if METHODS[method].base == "Needed":
+        world.edit("parents", "base", value={"uri": str(base)})
     run_here(world)
     record = record_of(open_model(str(child_of(world))))
-    assert (record.recipe.method, record.recipe.seed, record.recipe.base) == ("Slerp", 0, "")
-    report = (world.store / "report.html").read_text()
-    assert "so fixed and not searched: density_a at 1, density_b at 1." in report
+    assert record.recipe.method == method
+    assert bool(record.recipe.base) == (METHODS[method].base == "Needed")
+    assert bool(record.recipe.seed) == METHODS[method].draws
+    fixed = "so fixed and not searched: density_a at 1, density_b at 1."
+    assert (fixed in (world.store / "report.html").read_text()) == (not METHODS[method].densities)
+    proof = CliRunner().invoke(verify, [str(child_of(world))])
+    assert proof.exit_code == 0, proof.output
+    assert "weights    merged again, all" in proof.output

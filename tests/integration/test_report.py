@@ -5,7 +5,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +20,8 @@ from darwinmerge.pipeline.known import Results
 from darwinmerge.pipeline.plan import plan, walk
 from darwinmerge.pipeline.results import Done, HealthSummary, Rejected, Result, ScoreSummary, TaskId
 from darwinmerge.pipeline.tasks import Stage, candidate_of
+from darwinmerge.report.facts import gather
+from darwinmerge.report.origins import serve
 from darwinmerge.report.page import page
 from darwinmerge.report.state import costs_of
 from darwinmerge.report.summary import build
@@ -251,6 +253,49 @@ def test_a_child_that_failed_its_health_check_is_not_recommended(run: Finished) 
     words = Read(page(run.experiment, results, run.store)).words
     assert "The health check failed (1: Fail): the child was not published, and should not be used." in words
     assert "Complete:" in words
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SERVED = {  # where a child is, and what the page says of its use
+    "a folder": (
+        {"path": "/models/it's"},
+        ['from_pretrained("/models/it\'s", dtype="auto")', "vllm serve '/models/it'\"'\"'s'\n"],
+    ),
+    "a bucket": (
+        {"path": "s3://bucket/child"},
+        [
+            "aws s3 cp --recursive s3://bucket/child child",
+            "from_pretrained('child', dtype=\"auto\")",
+            "vllm serve child\n",
+        ],
+    ),
+    "a hub": (
+        {"path": "/models/child", "hub": f"hf://org/child@{COMMIT}"},
+        [
+            "It is on the hub, which wants HF_TOKEN where it is private, and in /models/child.",
+            f"AutoModelForCausalLM.from_pretrained('org/child', revision='{COMMIT}', dtype=\"auto\")",
+            f"AutoTokenizer.from_pretrained('org/child', revision='{COMMIT}')",
+            f"vllm serve org/child --revision {COMMIT}\n",
+            f"python -m sglang.launch_server --model-path org/child --revision {COMMIT}",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("place", "says"), SERVED.values(), ids=SERVED)
+def test_it_says_how_to_serve_the_child_from_where_it_is(run: Finished, place: dict[str, str], says: list[str]) -> None:
+    facts = gather(run.experiment, run.results, run.store)
+    assert facts.summary.child
+    child = facts.summary.child.model_copy(update=place)
+    words = Read(str(serve(replace(facts, summary=facts.summary.model_copy(update={"child": child}))))).words
+    assert [line for line in says if line not in words] == []
+    assert "spec.cluster.serve: {}" in words
+
+
+def test_the_child_of_the_run_is_served_from_its_folder(run: Finished, undisturbed: World) -> None:
+    (child,) = (undisturbed.store / "children").iterdir()
+    assert f"vllm serve {child}\n" in Read(run.text).words
+    assert (child / "model.safetensors.index.json").exists()
 
 
 def test_names_and_places_are_text_whatever_they_are(run: Finished) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,19 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from darwinmerge.canonical import digest
+from darwinmerge.checkpoint.folder import SINGLE
 from darwinmerge.errors import BadConfiguration, BadInput, Interrupted, StoreUnreachable
 from darwinmerge.experiment.experiment import Experiment, experiment_of
 from darwinmerge.experiment.load import load
 from darwinmerge.experiment.places import require_places
 from darwinmerge.mri.task import resolve
+from darwinmerge.pipeline.claim import held
 from darwinmerge.pipeline.place import Place
 from darwinmerge.pipeline.tasks import PublishInputs
 from darwinmerge.publish.task import publish
+from darwinmerge.report.table import keep
 from darwinmerge.store import layout, open_store
 from tests.hub import Cut, Drop, Hub, Say
 from tests.integration.conftest import World, darwin
+from tests.integration.test_base import run_here, small
 from tests.integration.test_refusals import copied
 from tests.integration.test_s3_publish import KILLED, WEIGHTS, children_of
 
@@ -118,7 +125,9 @@ def test_a_run_uploads_its_child_and_says_so_once(up: Uploader, world: World) ->
     assert model.private
     assert f"Hub:        {commit}" in run.stdout
     assert json.loads((world.store / "summary.json").read_text())["child"]["hub"] == commit
-    assert commit in (world.store / "report.html").read_text()
+    report = (world.store / "report.html").read_text()
+    assert commit in report
+    assert f"vllm serve {REPO} --revision {model.branches['main']}" in report
     assert f'from_pretrained("{REPO}"' in up.files()["README.md"].decode()
     there.asked.clear()
     again = darwin("run", world.manifest)
@@ -149,6 +158,61 @@ def test_a_dry_run_says_where_the_child_will_go(up: Uploader, world: World) -> N
     assert f"published   hf://{REPO}@main (private where it is created)" in run.stdout
     assert "father tells no licence: whether its child may be uploaded is for you to find out" in run.stdout
     assert not up.hub.of("^(POST|PUT)")
+
+
+# ---- which child leaves the store
+
+
+def test_a_child_whose_verdict_is_not_asked_for_stays_until_the_manifest_asks_for_less(
+    up: Uploader, world: World
+) -> None:
+    label = up.winner.verdict.label
+    assert label != "ChildBeatsBoth", "else this pair shows nothing"
+    child = Path(up.x.where.store) / layout.child(up.winner.recipe)
+    world.edit("output", "publishIf", value="BeatsBoth")
+    run = darwin("run", world.manifest)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert not up.hub.of("^(POST|PUT)")
+    assert REPO not in up.hub.models
+    assert "the child stays in the store, since spec.output.publishIf is BeatsBoth" in run.stdout + run.stderr
+    assert f"Child:      {child}\n" in run.stdout
+    assert "it stays in the store: see spec.output.publishIf" in run.stdout
+    assert "Hub:" not in run.stdout
+    summary = json.loads((world.store / "summary.json").read_text())
+    assert summary["verdict"]["label"] == label
+    told = summary["child"]
+    assert (told["withheld"], told["hub"], told["path"]) == (True, "", str(child))
+    assert (
+        "it stays in the store, since spec.output.publishIf is BeatsBoth" in (world.store / "report.html").read_text()
+    )
+
+    world.edit("output", "publishIf", value="Always")
+    run_here(world)
+    assert up.holds(up.winner)
+
+
+def test_a_child_whose_health_fails_is_not_uploaded_whatever_its_verdict(
+    there: Hub, world: World, material: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", there.token)
+    for who, sign in (("father", -1), ("mother", 1)):
+        parent = world.folder / who
+        shutil.copytree(material / "parents/tiny-qwen35" / who, parent, copy_function=shutil.copyfile)
+        far = {"mtp.fc.weight": sign * torch.linspace(2e38, 3e38, 64).bfloat16()}  # their difference overflows
+        save_file(load_file(parent / SINGLE) | far, parent / SINGLE, metadata={"format": "pt"})
+        world.edit("parents", who, "uri", value=str(parent))
+    small(world).edit("output", value={"hub": {"repo": REPO}, "publishIf": "Always"})
+    run_here(world)
+    x = experiment_of(load(world.manifest), world.folder)
+    store = open_store(x.where.store)
+    summary = keep(x, held(x, store), store)
+    assert summary.outcome.kind == "Complete"
+    assert summary.health and summary.child
+    assert (summary.health.status, summary.health.flagged) == ("Fail", ("mtp.-: Fail",))
+    assert not summary.child.hub
+    assert not there.of("^(POST|PUT)")
+    assert REPO not in there.models
+    assert "the child was not published, and should not be used" in (world.store / "report.html").read_text()
 
 
 # ---- once, whatever happens

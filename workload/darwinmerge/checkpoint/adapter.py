@@ -9,20 +9,21 @@ second must find its place.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from darwinmerge.checkpoint.digests import Digests
 from darwinmerge.checkpoint.files import Files
-from darwinmerge.checkpoint.folder import INDEX, SINGLE, Located, ModelFolder, header_of
+from darwinmerge.checkpoint.folder import INDEX, SINGLE, Elements, Located, ModelFolder, header_of
 from darwinmerge.checkpoint.header import TensorInfo
 from darwinmerge.checkpoint.lora import Factor, LowRank, Replaced
 from darwinmerge.checkpoint.names import is_embedding, is_head, spellings
 from darwinmerge.checkpoint.overlay import Overlay
-from darwinmerge.checkpoint.pair import declares_tying, same
+from darwinmerge.checkpoint.pair import declares_tying, repeats_embedding, same
 from darwinmerge.errors import BadInput
 from darwinmerge.experiment.types import first_mistake
 
@@ -131,72 +132,83 @@ class AdaptedFolder(ModelFolder):
             raise BadInput(f"{adapter}: no {WEIGHTS} in it; save the adapter with peft as safetensors")
         super().__init__(Overlay(base, adapter, below={"config.json", SINGLE, INDEX}), digests)
         self._weights = [*self._weights, WEIGHTS, CONFIG]
-        self._tied = self._ties()
         infos = header_of(adapter, WEIGHTS)
         factors, wholes = _sorted(infos, adapter)
+        self._require_one_embedding(factors, wholes, config.ensure_weight_tying)
         changed = dict(self.tensors)
         for name, info in wholes.items():
-            self._replace(changed, name, info, config)
-        for module, pair in factors.items():
-            name = self._place(f"{module}.weight", module)
-            self._require_untied(name)
-            located = changed[name]
-            update = _low_rank(located.info, module, pair, config, str(self))
-            changed[name] = replace(located, changes=(*located.changes, update))
+            for place in self._places(name, f"tensor {name}"):
+                changed[place] = self._replaced(changed[place], info)
+        for module in sorted(
+            factors, key=lambda module: is_head(f"{module}.weight")
+        ):  # heads last, as peft merges them
+            for place in self._places(f"{module}.weight", module):
+                located = changed[place]
+                update = _low_rank(located.info, module, factors[module], config, str(self))
+                changed[place] = replace(located, changes=(*located.changes, update))
         self.tensors = changed
-        if self._tied and not config.ensure_weight_tying:
-            self._require_one_embedding()
-        self.tensors = {name: found for name, found in changed.items() if not (self._tied and name in self._extra)}
 
-    _extra: frozenset[str] = frozenset()  # heads that an adapter brings to a model that has none of its own
+    @cached_property
+    def _tied(self) -> list[str]:
+        """Names of the model's embedding and, where a file repeats it, output head, if the two are one; else none."""
+        heads, tables = ([name for name in self.tensors if fits(name)] for fits in (is_head, is_embedding))
+        if heads and not (declares_tying(self.config) and repeats_embedding(self, heads[0])):
+            return []
+        return heads + tables
 
-    def _ties(self) -> bool:
-        """Whether the model's output head is its embedding."""
-        return not any(map(is_head, self.tensors)) or bool(declares_tying(self.config))
-
-    def _place(self, name: str, what: str) -> str:
-        """The name that the model has for an adapter's `name`."""
+    def _places(self, name: str, what: str) -> list[str]:
+        """The names of the tensors that an adapter's `name` stands for: several where a tied one is stored twice."""
+        if _embeds(name) and self._tied:
+            return self._tied
         fitting = [name] if name in self.tensors else [other for other in spellings(name) if other in self.tensors]
         if len(fitting) == 1:
-            return fitting[0]
+            return fitting
         raise BadInput(
             f"{self}: the model has no {what}, which the adapter changes; give the model that it was made on"
         )
 
-    def _require_untied(self, name: str) -> None:
-        if self._tied and (is_embedding(name) or is_head(name)):
+    def _replaced(self, own: Located, info: TensorInfo) -> Located:
+        """A tensor of the adapter in place of the model's `own`, in its dtype."""
+        place = own.info.name
+        if own.info.shape != info.shape:
             raise BadInput(
-                f"{self}: tensor {name} is embedding and output head in one (tied), and the adapter has factors for "
-                f"one of them, which leaves open what becomes of the other; {REMEDY}"
+                f"{self}: tensor {place}: the model has shape {own.info.shape}, the adapter {info.shape}; {REMEDY}"
             )
+        if own.info.dtype == info.dtype:
+            return Located(replace(info, name=place), WEIGHTS)
+        return replace(own, changes=(Replaced(info, WEIGHTS),))
 
-    def _replace(self, changed: dict[str, Located], name: str, info: TensorInfo, config: AdapterConfig) -> None:
-        """Take a tensor from the adapter instead of the model."""
-        if self._tied and is_head(name) and not any(map(is_head, self.tensors)):
-            self._extra = frozenset({name})
-            changed[name] = Located(replace(info, name=name), WEIGHTS)
+    def _require_one_embedding(self, factors: Collection[str], wholes: Mapping[str, TensorInfo], ensured: bool) -> None:
+        """Refuse an adapter that makes two of a tied model's embedding and output head, as peft's merge of it would.
+
+        Args:
+            factors: modules that it has factors for; what these are on, it may bring too.
+            wholes: tensors that it brings, by name.
+            ensured: whether it says that what it brings for one is for the other too.
+        """
+        brought = sorted(filter(_embeds, wholes))
+        if not brought or not self._tied:
             return
-        place = self._place(name, f"tensor {name}")
-        own = changed[place].info
-        if own.shape != info.shape:
-            raise BadInput(
-                f"{self}: tensor {place}: the model has shape {own.shape}, the adapter {info.shape}; {REMEDY}"
-            )
-        if own.dtype == info.dtype:
-            changed[place] = Located(replace(info, name=place), WEIGHTS)
-        else:
-            changed[place] = replace(changed[place], changes=(Replaced(info, WEIGHTS),))
+        layered = sorted(f"{module}.weight" for module in factors if _embeds(f"{module}.weight"))
+        alone = [name for name in brought if name not in layered]
+        why = ""
+        if alone and layered:
+            why = f"{' and '.join(alone)}, and factors for {' and '.join(layered)}"
+        elif not all(self._alike(wholes[brought[0]], wholes[name]) for name in brought[1:]):
+            why = f"{' and '.join(brought)}, which differ"
+        elif len(alone) == 1 and not ensured:
+            why = f"{alone[0]} only"
+        if why:
+            raise BadInput(f"{self}: embedding and output head are one (tied), and the adapter brings {why}; {REMEDY}")
 
-    def _require_one_embedding(self) -> None:
-        """Of a tied model, an adapter that brings an embedding or a head must bring both, and the same."""
-        brought = [name for name, found in self.tensors.items() if found.file == WEIGHTS or found.changes]
-        heads, tables = ([n for n in brought if fits(n)] for fits in (is_head, is_embedding))
-        alike = bool(heads and tables) and same(self.elements(heads[0]), self.elements(tables[0]), self.files.threads)
-        if (heads or tables) and not alike:
-            raise BadInput(
-                f"{self}: embedding and output head are one (tied), and the adapter brings "
-                f"{' and '.join(heads + tables)}{', which differ' if heads and tables else ' only'}; {REMEDY}"
-            )
+    def _alike(self, *two: TensorInfo) -> bool:
+        """Whether two tensors of the adapter are the same."""
+        a, b = (Elements(self.files.stretch(WEIGHTS, of.start, of.stop), of, self.files.block) for of in two)
+        return (two[0].dtype, two[0].shape) == (two[1].dtype, two[1].shape) and same(a, b, self.files.threads)
+
+
+def _embeds(name: str) -> bool:
+    return is_embedding(name) or is_head(name)
 
 
 def _sorted(

@@ -76,7 +76,7 @@ def _tied_heads(father: ModelFolder, mother: ModelFolder) -> dict[str, set[str]]
     own = [
         (who, folder)
         for who, folder in (("father", father), ("mother", mother))
-        if heads[who] and not _repeats_embedding(folder, heads[who])
+        if heads[who] and not repeats_embedding(folder, heads[who])
     ]
     if len(own) == 2 or (own and True not in says):
         return none  # tensors as others: both belie their config in the same way, or no config speaks of tying
@@ -93,7 +93,8 @@ def _head(folder: ModelFolder) -> str:
     return next((name for name in folder.tensors if is_head(name)), "")
 
 
-def _repeats_embedding(folder: ModelFolder, head: str) -> bool:
+def repeats_embedding(folder: ModelFolder, head: str) -> bool:
+    """Whether a folder's tensor `head` is its embedding again."""
     for name in filter(is_embedding, folder.tensors):
         a, b = folder.info(head), folder.info(name)
         alike = (a.dtype, a.shape) == (b.dtype, b.shape)

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from darwinmerge import hub
 from darwinmerge.checkpoint.commits import at_commits
 from darwinmerge.experiment.experiment import Who
 from darwinmerge.report.facts import NAMES, Facts
@@ -133,10 +134,17 @@ def serve(facts: Facts) -> Html:
     title, child = "Serve it", facts.summary.child
     if not child:
         return section("serve", title, lacking(facts, "a child", "it is written once the search has ended"))
-    place, parts = (
-        child.path,
-        [paragraph("The child is a Hugging Face folder, with Father's configuration and tokenizer.")],
-    )
+    whole = "The child is a Hugging Face folder, with Father's configuration and tokenizer"
+    place, python, shell = child.path, "", ""
+    parts: list[Html] = []
+    if child.hub:
+        there = hub.parse(child.hub)
+        place, python, shell = there.model, f", revision={there.revision!r}", f" --revision {there.revision}"
+        parts.append(
+            paragraph(f"{whole}. It is on the hub, which wants HF_TOKEN where it is private, and in {child.path}.")
+        )
+    else:
+        parts.append(paragraph(f"{whole}."))
     if place.startswith("s3://"):
         parts.append(code(f"aws s3 cp --recursive {shlex.quote(place)} child"))
         place = "child"
@@ -148,11 +156,20 @@ def serve(facts: Facts) -> Html:
         code(
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             "",
-            f'model = AutoModelForCausalLM.from_pretrained({place!r}, dtype="auto")',
-            f"tokenizer = AutoTokenizer.from_pretrained({place!r})",
+            f'model = AutoModelForCausalLM.from_pretrained({place!r}{python}, dtype="auto")',
+            f"tokenizer = AutoTokenizer.from_pretrained({place!r}{python})",
         )
     )
-    parts.append(code(f"vllm serve {quoted}", f"python -m sglang.launch_server --model-path {quoted}"))
+    parts.append(code(f"vllm serve {quoted}{shell}", f"python -m sglang.launch_server --model-path {quoted}{shell}"))
+    parts.append(
+        paragraph(
+            "In a cluster the operator runs vLLM, where the manifest has ",
+            element("code", "spec.cluster.serve: {}"),
+            " and the operator's chart ",
+            element("code", "serving.enabled=true"),
+            ".",
+        )
+    )
     return section("serve", title, *parts)
 
 
