@@ -78,7 +78,7 @@ bench: setup ## Measure MRI and merge against their peers, about 6 minutes (tabl
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python benchmarks/merge.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 
-bench-overhead: setup ## Measure what a candidate costs beside its benchmark, about 5 minutes
+bench-overhead: setup ## Measure what a candidate costs beside its benchmark, about 7 minutes
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py --write > /dev/null
 

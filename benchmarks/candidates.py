@@ -59,10 +59,11 @@ class Clock:
         setattr(kind, name, run)
 
 
-def pair_of(parents: Path, work: Path) -> Experiment:
-    """The pair as an experiment, whose store is `work`."""
+def pair_of(parents: Path, work: Path, base: bool) -> Experiment:
+    """The pair as an experiment, with a base or without, whose store is `work`."""
+    family = ("father", "mother", *(["base"] if base else []))
     spec = {
-        "parents": {who: {"uri": str(parents / who)} for who in ("father", "mother")},
+        "parents": {who: {"uri": str(parents / who)} for who in family},
         "evaluation": {
             "taskFolder": str(Path(__file__).resolve().parents[1] / "examples" / "smollm2" / "tasks"),
             "tasks": [{"name": TASK, "groupBy": "country", "search": {"rows": QUESTIONS}, "verdict": {"rows": 100}}],
@@ -74,13 +75,13 @@ def pair_of(parents: Path, work: Path) -> Experiment:
     return experiment_of(check({**document, "spec": spec}, "overhead", Manifest), work)
 
 
-def genomes() -> list[tuple[str, Genome]]:
-    """Candidates, and what each changes of the one before it."""
+def genomes(base: bool) -> list[tuple[str, Genome]]:
+    """Candidates, and what each changes of the one before it; with a base both parents' task vectors are masked."""
     rng = random.Random(1)
 
     def dealt() -> Genome:
-        drawn = (rng.uniform(0.2, 0.8) for _ in range(4))
-        return Genome.of((*drawn, 1.0, rng.uniform(0.5, 0.95)))
+        drawn = [rng.uniform(0.2, 0.8) for _ in range(4)]
+        return Genome.of((*drawn, rng.uniform(0.5, 0.95) if base else 1.0, rng.uniform(0.5, 0.95)))
 
     found = [(ALL, dealt())]
     for number, change in enumerate(CHANGES):
@@ -93,13 +94,14 @@ def genomes() -> list[tuple[str, Genome]]:
 def main() -> None:
     """Score the candidates, and say how long it took."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--parents", type=Path, required=True, help="folder with father/ and mother/")
+    parser.add_argument("--parents", type=Path, required=True, help="folder with father/, mother/ and base/")
+    parser.add_argument("--base", action="store_true", help="merge with the base: DareTies in full")
     parser.add_argument("--work", type=Path, required=True, help="a store that isn't there yet")
     given = parser.parse_args()
     clock = Clock()
     clock.on(Resident, "become")
     clock.on(Questions, "ask")
-    x = pair_of(given.parents.resolve(), given.work.resolve())
+    x = pair_of(given.parents.resolve(), given.work.resolve(), given.base)
     store = open_store(x.where.store)
     place = Place(x.where, store, threading.Event(), lambda done, total: None)
     results = claim(x, store)
@@ -109,7 +111,7 @@ def main() -> None:
         seen = walk(x, results)
     scoring = next(task.inputs for task in seen.ready if isinstance(task.inputs, ScoreInputs))
     told = []
-    for number, (change, genome) in enumerate(genomes()):
+    for number, (change, genome) in enumerate(genomes(given.base)):
         generation = {"generation": number + 1, "index": 1, "genomes": (genome,)}
         inputs = scoring.model_copy(update={"model": ChildModel(genome=genome), **generation})
         task, started = Task(revision=REVISIONS["score"], seed=x.spec.seed, inputs=inputs), perf_counter()

@@ -1,9 +1,10 @@
 """A candidate's overhead: what it costs beside its benchmark of 100 questions, in Darwin and by way of a disk.
 
 The pair is the example's, SmolLM2 of 135 M parameters and its fine-tune (`examples/smollm2`). Darwin's candidates are a
-worker's own (`candidates.py`), parents and model at hand. Beside them the same pair, questions, batches and threads by
-what `mergekit-evolve` does by default: merged to a disk by mergekit, loaded by transformers, asked by lm-eval
-(`on_disk.py`). It isn't that program itself: 0.1.5 asks Ray for a GPU and lm-eval for vLLM before it does anything.
+worker's own (`candidates.py`), parents and model at hand, by DareTies without a base and with one. Beside them the same
+pair, questions, batches and threads by what `mergekit-evolve` does by default: merged to a disk by mergekit, loaded by
+transformers, asked by lm-eval (`on_disk.py`). It isn't that program itself: 0.1.5 asks Ray for a GPU and lm-eval for
+vLLM before it does anything.
 """
 
 import os
@@ -21,20 +22,24 @@ from report import overhead
 
 EXAMPLE = ROOT / "examples" / "smollm2"
 WHOLE = "ratio=1,attn=1,ffn=1,embed=1,density_b=1"  # all of Mother
+HALF = "ratio=0.5,attn=0.5,ffn=0.5,embed=0.5,density_b=1"
 LIMIT = 0.03  # of the benchmark's time
-OURS, PEER = "darwin", "mergekit-yaml to a disk, transformers, lm-eval"
+OURS, BASED, PEER = "darwin", "darwin, with a base", "mergekit-yaml to a disk, transformers, lm-eval"
 
 
 def parents_of(work: Path) -> Path:
-    """The example's two parents as folders, made where they are not there yet: Mother is Father with her adapter."""
+    """A folder with the example's parents and a base, made where they are not there yet.
+
+    Mother is Father with her adapter, and the base is halfway, so that both have a task vector.
+    """
     folder = work / "smollm2"
-    father, mother = folder / "father", folder / "mother"
+    father, mother, base = (folder / who for who in ("father", "mother", "base"))
     subprocess.run([sys.executable, EXAMPLE / "make_father.py", "--out", folder], check=True, stdout=sys.stderr)
-    if not mother.exists():
-        adapter = str(EXAMPLE / "adapter")
-        parents = ["--father", str(father), "--mother", adapter, "--set", f"parents.mother.base={father}"]
-        whole = ["--genome", WHOLE, "--set", "mri.weight=0", "-o", str(mother)]
-        subprocess.run([DARWIN, "merge", *parents, *whole], check=True, stdout=sys.stderr)
+    adapter: list[str | Path] = ["--mother", EXAMPLE / "adapter", "--set", f"parents.mother.base={father}"]
+    for made, of_mother, genome in ((mother, adapter, WHOLE), (base, ["--mother", mother], HALF)):
+        if not made.exists():
+            settings = ["--genome", genome, "--set", "mri.weight=0", "-o", str(made)]
+            subprocess.run([DARWIN, "merge", "--father", father, *of_mother, *settings], check=True, stdout=sys.stderr)
     return folder
 
 
@@ -56,6 +61,12 @@ def parts(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {**medians, "overhead": spent, "share": spent / medians["ask"]}
 
 
+def by_change(name: str, told: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """A contender's candidates by what each changed of the one before it."""
+    kinds = dict.fromkeys(one["changed"] for one in told)
+    return {f"{name}, {kind} changed": parts([one for one in told if one["changed"] == kind]) for kind in kinds}
+
+
 def main() -> None:
     """Measure, keep the result, and print the table."""
     given = arguments(__doc__, rounds=1)
@@ -63,24 +74,25 @@ def main() -> None:
     parents, theirs, store = parents_of(work), mergekit(work), work / "overhead-store"
     warm(parents.glob("*/*.safetensors"))
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as workers have it: on a busy machine, spinning threads take turns
-    runs: dict[str, list[Run]] = {OURS: [], PEER: []}
+    runs: dict[str, list[Run]] = {OURS: [], BASED: [], PEER: []}
     before = load()
     for _ in range(given.rounds):
-        shutil.rmtree(store, ignore_errors=True)
-        ours = run([sys.executable, HERE / "candidates.py", "--parents", parents, "--work", store])
+        for name, more in ((OURS, []), (BASED, ["--base"])):
+            shutil.rmtree(store, ignore_errors=True)
+            ours = run([sys.executable, HERE / "candidates.py", "--parents", parents, "--work", store, *more])
+            runs[name].append(ours)
         asked: list[str | Path] = ["--task", write_task(ours.said, work / "asked"), "--tasks", work / "asked"]
         settings = [*asked, "--threads", str(ours.said["threads"]), "--work", work / "on-disk"]
-        runs[OURS].append(ours)
         runs[PEER].append(
             run([sys.executable, HERE / "on_disk.py", "--mergekit", theirs, "--parents", parents, *settings])
         )
     after = load()
     told = {name: [one for each in those for one in each.said["candidates"]] for name, those in runs.items()}
-    kinds = dict.fromkeys(one["changed"] for one in told[OURS])
-    found = {f"{OURS}, {kind} changed": parts([c for c in told[OURS] if c["changed"] == kind]) for kind in kinds}
+    found, based = (by_change(name, told[name]) for name in (OURS, BASED))
     peer = parts(told[PEER])
     goals = [
         *(Goal(f"{name}: overhead / benchmark", of["share"], "at most", LIMIT) for name, of in found.items()),
+        *(Goal(f"{name}: overhead / benchmark", of["share"]) for name, of in based.items()),
         Goal("by way of a disk: overhead / benchmark", peer["share"]),
         *(
             Goal(f"by way of a disk / {name}: overhead", peer["overhead"] / of["overhead"])
@@ -93,7 +105,7 @@ def main() -> None:
         goals,
         versions={**versions("darwinmerge", "lm-eval"), **pinned(theirs)},
         load={"before": before, "after": after},
-        candidates={**found, PEER: peer},
+        candidates={**found, **based, PEER: peer},
     )
     print(overhead(kept))
 

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.dtypes import Bits, widen
 from darwinmerge.experiment.merging import Merge
-from darwinmerge.merge import mask
+from darwinmerge.merge import mask, methods
 from darwinmerge.merge.combine import combined
 from darwinmerge.merge.combine_torch import combined as combined_in_torch
 from darwinmerge.merge.methods import METHODS, MethodName, Parameters, density_genes
@@ -162,6 +164,11 @@ REFERENCES: dict[str, Callable[[Given, str], list[Values]]] = {
     "Slerp": by_slerp,
     "Linear": by_linear,
 }
+
+
+def test_every_file_that_has_a_method_is_listed() -> None:
+    files = [import_module(f"{methods.__name__}.{found.name}") for found in iter_modules(methods.__path__)]
+    assert {file.METHOD.name for file in files if hasattr(file, "METHOD")} == set(METHODS)
 
 
 def test_every_method_has_a_reference_and_a_name_in_the_manifest() -> None:
