@@ -128,7 +128,9 @@ def _unpublished(x: Experiment, seen: Walk) -> str:
     if seen.published and seen.published.withheld:
         return f"; it stays in the store, {stays(x)}"
     failed = seen.health is not None and seen.health.status == "Fail"
-    return "; it stays in the store, since its health check failed" if failed and (x.where.output or x.where.hub) else ""
+    if failed and (x.where.output or x.where.hub):
+        return "; it stays in the store, since its health check failed"
+    return ""
 
 
 def _verdict(found: VerdictSummary) -> Verdict:

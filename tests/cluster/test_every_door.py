@@ -1,4 +1,4 @@
-"""Each part by its own door: models on a hub, an adapter, a base, a method, an output in S3 and on a hub, another runner.
+"""Each part by its own door: models on a hub, an adapter, a base, a method, outputs in S3 and on a hub, another runner.
 
 What the operator leaves is compared with what `darwin run` of the same manifest leaves, byte for byte. Each of the two
 has a hub of its own with the same models at the same commits, so that both upload.
@@ -50,7 +50,7 @@ WITHHELD = {
     "spec.parents.mother.uri": "hf://org/adapter",  # which names what it is on
     "spec.merge": {"method": "Slerp"},
     "spec.evaluation.tasks": FEW,
-    "spec.output": {"uri": f"s3://{BUCKET}/models/withheld", "hub": {"repo": REPO}, "publishIf": "BeatsBoth"},
+    "spec.output": {"uri": f"s3://{BUCKET}/models/withheld", "hub": {"repo": "org/withheld"}, "publishIf": "BeatsBoth"},
 }
 
 
@@ -62,7 +62,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, material: Path, parents_in_
     father, mother = (ModelFolder(pair / who) for who in ("father", "mother"))
     make_base(folder / "base", father, mother)
     factors = {}
-    for n, name in enumerate(name for name in father.tensors if name.endswith(".mlp.up_proj.weight")):
+    for n, name in enumerate(name for name in father.tensors if ".mlp." in name):
         out, width = father.info(name).shape
         stem = f"base_model.model.{name.removesuffix('.weight')}"
         factors[f"{stem}.lora_A.weight"] = tensor(normal(2 * n, 4, width), "F32")
@@ -219,6 +219,7 @@ def test_a_child_that_does_not_beat_both_stays_in_the_store_and_the_status_says_
     assert complete["message"].endswith("; it stays in the store, since spec.output.publishIf is BeatsBoth")
     assert hubs[0].of("^GET "), "its parents are there"
     assert not hubs[0].of("^(POST|PUT) ")
+    assert "org/withheld" not in hubs[0].models
     assert output(run, "models/withheld") == {}
     child = run.status()["child"]
     assert child["uri"].startswith(run.document["spec"]["store"]["uri"] + "/children/")
