@@ -16,7 +16,7 @@ from darwinmerge.pipeline.results import (
     TaskId,
     VerdictSummary,
 )
-from darwinmerge.report.lines import sentence
+from darwinmerge.report.lines import sentence, stays
 from darwinmerge.report.state import child_place
 from darwinmerge.search.genome import GENES
 from darwinmerge.store import layout
@@ -81,7 +81,7 @@ def known(x: Experiment, results: Mapping[TaskId, Result], seen: Walk, finished:
             else ("False", "NotInformative", f"{spread}: they hardly differ; the run goes on, led by genes alone")
         )
     if outcome:
-        message = sentence(seen.verdict) if seen.verdict else outcome.message
+        message = sentence(seen.verdict) + _unpublished(x, seen) if seen.verdict else outcome.message
         said[outcome.kind] = ("True", outcome.reason, message)
     return status, progress, said
 
@@ -121,6 +121,16 @@ def _child(x: Experiment, seen: Walk, export: ExportSummary) -> Child:
     place = child_place(x, seen, x.where.store.rstrip("/")).rstrip("/")
     hub = seen.published.hub if seen.published else ""
     return Child(uri=place, hub=hub, recipe=export.recipe, weights=export.weights)
+
+
+def _unpublished(x: Experiment, seen: Walk) -> str:
+    """Why a child that was to leave the store hasn't, to be added to what the verdict says; else nothing."""
+    if seen.published and seen.published.withheld:
+        return f"; it stays in the store, {stays(x)}"
+    failed = seen.health is not None and seen.health.status == "Fail"
+    if failed and (x.where.output or x.where.hub):
+        return "; it stays in the store, since its health check failed"
+    return ""
 
 
 def _verdict(found: VerdictSummary) -> Verdict:

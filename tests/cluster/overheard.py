@@ -37,8 +37,8 @@ class Overheard:
     end: threading.Event = field(default_factory=threading.Event)
     followed: dict[str, threading.Thread] = field(default_factory=dict)
 
-    def assert_no_secret(self, run: Run, kinds: Sequence[str] = WHOLE_RUN) -> None:
-        """No key of the store, and no token, stands in any of it, nor in what the run has stored.
+    def assert_no_secret(self, run: Run, kinds: Sequence[str] = WHOLE_RUN, besides: Sequence[str] = ()) -> None:
+        """No key of the store, no token, none of the secrets `besides` stands in any of it, nor in what the run stored.
 
         Nor is the search blind: there was something of each of these kinds to be read.
         """
@@ -46,7 +46,7 @@ class Overheard:
         places = {**self.texts, **store}
         for kind in kinds:
             assert any(place.startswith(kind) for place in places), f"nothing of {kind} was heard: the search is blind"
-        assert leaks([secret for _, secret in run.server.keys.values()], places) == []
+        assert leaks([*besides, *(secret for _, secret in run.server.keys.values())], places) == []
 
     def look(self) -> None:
         """Read all objects as they are now, and begin to follow Pods that have started.

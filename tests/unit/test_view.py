@@ -24,6 +24,7 @@ from tests.unit.plan_world import (
     experiment,
     experiments,
     run,
+    with_settings,
     with_steps,
 )
 from tests.unit.test_decide import HOUR, failed, scaling
@@ -98,6 +99,24 @@ def times_are_kept(before: Status, now: Status) -> None:
         assert one.observed_generation == now.observed_generation
         same = old is not None and old.status == one.status
         assert (old is not None and old.last_transition_time == one.last_transition_time) == same
+
+
+@pytest.mark.parametrize(
+    ("output", "world", "says"),
+    [
+        ("/child", World(label="Worse"), "; it stays in the store, since spec.output.publishIf is BeatsBoth"),
+        ("/child", World(health="Fail"), "; it stays in the store, since its health check failed"),
+        ("/child", World(label="ChildBeatsBoth"), " the plain average"),
+        ("", World(label="Worse", health="Fail"), " the plain average"),
+    ],
+    ids=["verdict", "health", "published", "nowhere to go"],
+)
+def test_why_a_child_has_not_left_the_store_is_told_beside_its_verdict(output: str, world: World, says: str) -> None:
+    looks = finished(with_settings(experiment(output=output), output={"publishIf": "BeatsBoth"}), world)
+    complete = looks.condition("Complete")
+    assert complete
+    assert complete.message.endswith(says)
+    assert looks.told[-1] == f"Completed: {complete.reason}: {complete.message}"
 
 
 @settings(max_examples=20)
