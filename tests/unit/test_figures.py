@@ -130,3 +130,13 @@ def test_the_score_has_the_published_weights_and_cap(norm: float, counted: float
 def test_the_weights_of_the_score_are_settings() -> None:
     weights = Score(entropy=0.0, std=1.0, norm=0.5, norm_cap=10.0)
     assert Figures(norm=40.0, entropy=6.5, std=0.25).score(weights) == 5.25
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e14, 3e38, -3e38])
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+def test_one_value_however_large_has_no_spread(value: float, dtype: str) -> None:
+    """As a mask's buffer has it."""
+    found = figures(tensor(np.full(7, value), dtype))
+    (held,) = {*values_of(tensor(np.full(7, value), dtype))}
+    assert (found["entropy"], found["std"], found["min"], found["max"]) == (0.0, 0.0, held, held)
+    assert found["norm"] == pytest.approx(abs(held) * 7**0.5)

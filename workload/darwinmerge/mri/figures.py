@@ -131,18 +131,15 @@ class Counts(Tally):
         if n == 0:
             return Figures(non_finite=int(non_finite))
         mean = total / n
-        deviation = kernel.moments(counts, values, mean)[2] if low != high else 0.0
-        edges = np.histogram_bin_edges(np.array([low, high]), settings.bins)
-        return Figures(
-            norm=math.sqrt(squares),
-            entropy=entropy_of(kernel.histogram(counts, values, edges), settings.entropy_base),
-            std=math.sqrt(deviation / (n - 1)) if n > 1 else 0.0,
-            mean=mean,
-            min=low,
-            max=high,
-            zeros=int(zeros),
-            non_finite=int(non_finite),
+        found = Figures(
+            norm=math.sqrt(squares), mean=mean, min=low, max=high, zeros=int(zeros), non_finite=int(non_finite)
         )
+        if low == high:  # of which numpy would make bins of 1 / 256, narrower than large numbers can be
+            return found
+        deviation = kernel.moments(counts, values, mean)[2]
+        edges = np.histogram_bin_edges(np.array([low, high]), settings.bins)
+        entropy = entropy_of(kernel.histogram(counts, values, edges), settings.entropy_base)
+        return found.model_copy(update={"entropy": entropy, "std": math.sqrt(deviation / (n - 1))})
 
 
 class Sum(NamedTuple):
@@ -183,22 +180,18 @@ class Sums(Tally):
             squares += block.squares
         low, high = min(block.low for block in self._blocks), max(block.high for block in self._blocks)
         mean, histogram = total / n, np.zeros(settings.bins, np.int64)
+        zeros = sum(block.zeros for block in self._blocks)
+        found = Figures(norm=math.sqrt(squares), mean=mean, min=low, max=high, zeros=zeros, non_finite=non_finite)
+        if low == high:
+            return found
         spread = partial(_spread, elements, mean=mean, edges=(low, high), bins=settings.bins)
         jobs = (partial(spread, piece) for piece in cut(slice(0, len(elements)), PIECE))
         for deviations, counts in in_order(jobs, threads):
             histogram += counts
             for of_block in deviations:
                 deviation += of_block
-        return Figures(
-            norm=math.sqrt(squares),
-            entropy=entropy_of(histogram, settings.entropy_base),
-            std=math.sqrt(deviation / (n - 1)) if n > 1 and low != high else 0.0,
-            mean=mean,
-            min=low,
-            max=high,
-            zeros=sum(block.zeros for block in self._blocks),
-            non_finite=non_finite,
-        )
+        entropy = entropy_of(histogram, settings.entropy_base)
+        return found.model_copy(update={"entropy": entropy, "std": math.sqrt(deviation / (n - 1))})
 
 
 def _blocks(bits: Bits) -> Iterator[NDArray[np.float64]]:
