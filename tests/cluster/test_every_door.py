@@ -86,7 +86,11 @@ def hubs(models: Path) -> Iterator[tuple[Hub, Hub]]:
 
 @pytest.fixture(scope="module")
 def make(
-    kubernetes: Kubernetes, images: tuple[str, str], small_run: Callable[[str], Run], hubs: tuple[Hub, Hub]
+    kubernetes: Kubernetes,
+    images: tuple[str, str],
+    furnished: str,
+    small_run: Callable[[str], Run],
+    hubs: tuple[Hub, Hub],
 ) -> Iterator[Callable[[str, Mapping[str, Any]], Run]]:
     """Makes the small experiment with edits and a way to the hub, for an operator that is there; not applied yet."""
     token = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hf"}, "stringData": {"token": hubs[0].token}}
@@ -98,9 +102,8 @@ def make(
         made.append(replace(plain, document=edited(plain.document, {"spec.cluster.template.env": env, **edits})))
         return made[-1]
 
-    namespace = small_run("nowhere").namespace
-    kubernetes.create(token, namespace)
-    operator = Operator(kubernetes, namespace)
+    kubernetes.create(token, furnished)
+    operator = Operator(kubernetes, furnished)
     operator.install(*images)
     yield made_of
     for run in made:
