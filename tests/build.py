@@ -85,6 +85,14 @@ def row(name: str, ratio_b: float = 0.5, size: int = 1000, presence: Presence = 
     return TensorRow(name=name, ratio_b=ratio_b, shape=(size,), presence=presence, **{**given, **more})
 
 
+def times_read(folder: ModelFolder, name: str) -> int:
+    """How often a diagnosis reads a tensor: what isn't counted by its bits twice, unless it is of one value."""
+    info = folder.info(name)
+    if info.dtype == "F32" and len(np.unique(folder.bits(name))) > 1:
+        return 2
+    return 0 if info.dtype == "I64" else 1
+
+
 def table(ratios: Sequence[float] = (0.497, 0.502, 0.5, 0.504), layers: int = 4) -> list[TensorRow]:
     """An MRI table with every kind of tensor; prescriptions go round."""
     names = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"]
