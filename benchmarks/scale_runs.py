@@ -60,7 +60,8 @@ class Kind:
                 "evaluation": {"tasks": [task], "finalists": 1},
                 "store": {"uri": f"s3://pretended/runs/{name}"},
                 "seed": 1,
-                "cluster": {"parallelism": self.parallelism, "template": template},
+                # a Job for each candidate: the most that the operator can be asked for
+                "cluster": {"parallelism": self.parallelism, "candidatesPerJob": 1, "template": template},
             },
         }
 
