@@ -35,14 +35,14 @@ def learn(ledger: Ledger, jobs: tuple[SeenJob, ...], now: float) -> Ledger:
 
 
 def _blamed(job: SeenJob, results: Mapping[TaskId, Result]) -> str:
-    """Of a Job's tasks, the key of the one whose attempt has failed: at which its worker says it did, else the first
-    without a result, since they are done in order."""
-    messages = [pod.ending.message for pod in job.pods if pod.ending]
-    said = messages[-1].failed.task if messages and messages[-1] and messages[-1].failed else ""
-    if job.part != "all":
+    """Of a Job's tasks without a result, the key of the one whose attempt has failed: at which a worker of it says
+    that it did, else the first, since they are done in order."""
+    left = [task for task in job.tasks if task not in results]
+    if job.part != "all" or not left:
         return job.key
-    left = [task for task in job.tasks if task == said] or [task for task in job.tasks if task not in results]
-    return key_of(left[0], job.part) if left else job.key
+    messages = [pod.ending.message for pod in job.pods if pod.ending]
+    said = {message.failed.task for message in messages if message and message.failed}
+    return key_of(next((task for task in left if task in said), left[0]), job.part)
 
 
 def _active(since: float, jobs: tuple[SeenJob, ...], now: float) -> float:

@@ -121,6 +121,20 @@ def test_pods_that_are_taken_away_count_for_the_candidate_that_they_were_at_once
     assert set(jobs.ledger.disrupted) == {key_of(one, "all") for one in ids(first)[:2]}
 
 
+def test_a_pod_is_not_taken_to_be_where_the_one_before_it_stopped_if_that_is_known_meanwhile() -> None:
+    jobs, world, (first,) = begun(parallelism=1)
+    one, other, *_ = first.orders.orders
+    told = Message.model_validate_json(encode([], Failure(task=one.id, exit=ExitCode.INTERRUPTED, message="")))
+    stopped = Ending(reason="ExitCode", exit=ExitCode.INTERRUPTED, text="", message=told)
+    pods = (SeenPod(name="p", uid="1", ending=stopped), SeenPod(name="p", uid="2", leaving=True))
+    for count, known in ((1, {}), (2, {one.id: world.answer(one.task)})):
+        here = {"pods": pods[:count]}
+        jobs.jobs = tuple(job.model_copy(update=here) if job.key == job_of(first, 0).key else job for job in jobs.jobs)
+        jobs.ledger = jobs.ledger.model_copy(update={"results": {**jobs.ledger.results, **known}})
+        jobs.step()
+    assert jobs.ledger.disrupted == {key_of(one.id, "all"): ("1",), key_of(other.id, "all"): ("2",)}
+
+
 def test_after_a_suspension_they_share_a_job_again_whose_number_is_higher() -> None:
     jobs, _, (first,) = begun(parallelism=1)
     jobs.step(suspend=True)
@@ -160,5 +174,5 @@ def test_whatever_ends_jobs_they_lead_where_the_local_runner_leads(
         raise AssertionError("no end")
     kept = {k: v for k, v in jobs.ledger.results.items() if k in local.kept}
     assert kept == local.kept
-    wordless = [t for tries in jobs.ledger.tries.values() for t in tries]
-    assert len({(key, t.number) for key, tries in jobs.ledger.tries.items() for t in tries}) == len(wordless)
+    numbers = [(key, t.number) for key, tries in jobs.ledger.tries.items() for t in tries]
+    assert len({*numbers}) == len(numbers)
