@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from darwinmerge.errors import ExitCode
 from darwinmerge.pipeline.orders import Failure, Message, encode
+from darwinmerge.pipeline.results import Done
 from darwinmerge.pipeline.tasks import ScoreInputs, candidate_of
 from darwinmerge_operator.decision import Decision, Policy
 from darwinmerge_operator.ending import Ending
@@ -172,7 +173,8 @@ def test_whatever_ends_jobs_they_lead_where_the_local_runner_leads(
         jobs.now += found.again_in or 0
     else:
         raise AssertionError("no end")
-    kept = {k: v for k, v in jobs.ledger.results.items() if k in local.kept}
-    assert kept == local.kept
+    for key, result in local.kept.items():
+        if not (isinstance(result, Done) and result.summary.stage == "report"):  # a report may be given up
+            assert jobs.ledger.results.get(key) == result
     numbers = [(key, t.number) for key, tries in jobs.ledger.tries.items() for t in tries]
     assert len({*numbers}) == len(numbers)
