@@ -41,38 +41,38 @@ def test_what_is_known_gives_the_same_mask_as_what_is_drawn(first: int, then: in
 
 def test_memory_is_bounded_and_another_seed_knows_nothing() -> None:
     draws = Draws(limit=100)
-    high, known = draws.of("a", (1, 2), 60)
+    high, known = draws.of("a", "b", (1, 2), 60)
     assert (len(high), known) == (60, False)
-    draws.are_known("a")
-    assert draws.of("a", (1, 2), 60)[1]
-    assert (len(draws.of("b", (3, 4), 60)[0]), draws.of("b", (3, 4), 60)[1]) == (0, False), "there is no room"
-    assert (len(draws.of("a", (5, 6), 60)[0]), draws.of("a", (5, 6), 60)[1]) == (60, False)
+    draws.are_known("a", "b")
+    assert draws.of("a", "b", (1, 2), 60)[1]
+    assert (len(draws.of("b", "b", (3, 4), 60)[0]), draws.of("b", "b", (3, 4), 60)[1]) == (0, False), "there is no room"
+    assert (len(draws.of("a", "b", (5, 6), 60)[0]), draws.of("a", "b", (5, 6), 60)[1]) == (60, False)
 
 
 def test_what_was_given_up_half_way_is_not_known() -> None:
     draws = Draws()
-    draws.of("a", (1, 2), 60)
-    assert not draws.of("a", (1, 2), 60)[1]
+    draws.of("a", "b", (1, 2), 60)
+    assert not draws.of("a", "b", (1, 2), 60)[1]
 
 
+@pytest.mark.parametrize("based", [False, True])
 @pytest.mark.parametrize("limit", [0, 5_000, 1 << 20])
-def test_one_child_after_the_other_is_what_each_is_alone(tmp_path: Path, limit: int) -> None:
+def test_one_child_after_the_other_is_what_each_is_alone(tmp_path: Path, limit: int, based: bool) -> None:
     names = ["model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"]
-    parents = [
+    family = [
         write_model(tmp_path / who, {name: tensor(normal(seed + n, 70, 60)) for n, name in enumerate(names)})
-        for who, seed in (("father", 1), ("mother", 5))
+        for who, seed in (("father", 1), ("mother", 5), *([("base", 9)] if based else []))
     ]
+    mixing = Mixing(mri_weight=0.3, merge=Merge(), base=based)
+    pins = Pins(father="f", mother="m", base="b" if based else "")
 
-    def recipe(density: float, seed: int) -> Recipe:
-        genome = Genome.of([0.5, 0.4, 0.6, 0.5, 1.0, density])
-        return child_recipe([row(name) for name in names], genome, Pins(father="f", mother="m"), MIXING, seed)
+    def recipe(density_a: float, density_b: float, seed: int) -> Recipe:
+        genome = Genome.of([0.5, 0.4, 0.6, 0.5, density_a, density_b])
+        return child_recipe([row(name) for name in names], genome, pins, mixing, seed)
 
     draws = Draws(limit)
-    for density, seed in ((0.5, 1), (0.8, 1), (1.0, 1), (0.3, 1), (0.3, 2), (0.7, 2)):
-        wanted = recipe(density, seed)
-        alone = [bits.tobytes() for bits, _ in merged_tensors(wanted.decisions, wanted, *parents)]
-        again = [bits.tobytes() for bits, _ in merged_tensors(wanted.decisions, wanted, *parents, draws=draws)]
+    for a, b, seed in ((1, 0.5, 1), (0.7, 0.8, 1), (0.2, 1, 1), (0.6, 0.3, 1), (0.6, 0.3, 2), (0.9, 0.7, 2)):
+        wanted = recipe(a, b, seed)
+        alone = [bits.tobytes() for bits, _ in merged_tensors(wanted.decisions, wanted, *family)]
+        again = [bits.tobytes() for bits, _ in merged_tensors(wanted.decisions, wanted, *family, draws=draws)]
         assert again == alone
-
-
-MIXING = Mixing(mri_weight=0.3, merge=Merge())

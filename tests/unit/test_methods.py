@@ -65,7 +65,7 @@ def merged(given: Given, out: str, strip: int = 1 << 16, block: int = 1 << 20, t
     for start in range(0, max(whole.size, 1), max(block // 8, 1)):
         cut = slice(start, start + max(block // 8, 1))
         base = None if whole.base is None else whole.base[cut]
-        found.append(combined((whole.a[cut], whole.b[cut], base), dtypes, method, plan, start, out, strip))
+        found.append(combined((whole.a[cut], whole.b[cut], base), dtypes, method, plan, start, out, chunk=strip))
     return np.concatenate(found)
 
 

@@ -20,9 +20,10 @@ from darwinmerge.checkpoint.header import TensorInfo
 from darwinmerge.errors import BadInput
 from darwinmerge.merge import mask
 from darwinmerge.merge.combine import combined
-from darwinmerge.merge.drawn import NONE, Draws
+from darwinmerge.merge.drawn import UNKNOWN, Draws, Known
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.methods import METHODS
+from darwinmerge.merge.methods.method import Drawn, Keep
 from darwinmerge.merge.methods.whole import Whole
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.merge.source import source_reference
@@ -97,13 +98,13 @@ def jobs(
     a, b = father.elements(name), mother.elements(name)
     if recipe.base or recipe.method not in FUSED:
         whole = Whole(a, b, _of_base(decision, recipe, base), threads(father, mother))
-        return _placed(_planned(whole, decision, recipe, out), blocks(*whole.given), into)
+        return _placed(_planned(whole, decision, recipe, out, draws), blocks(*whole.given), into)
     dtypes = father.info(name).dtype, mother.info(name).dtype
     coefficient = np.float32(recipe.coefficient(decision))
     key = mask.key_of(recipe.seed, "b", name)
     keep_below = mask.threshold(recipe.density_of(decision))
     fused = {*dtypes, out} == {"BF16"} and recipe.arithmetic != "Source"
-    high, known = draws.of(name, key, len(a)) if draws and fused and keep_below < 2**32 else (NONE, False)
+    high, known = draws.of(name, "b", key, len(a)) if draws and fused and keep_below < 2**32 else UNKNOWN
 
     def block(part: slice) -> Bits:
         of_a, of_b, start = a[part], b[part], part.start
@@ -131,15 +132,23 @@ def _placed(block: Callable[[slice], Bits], parts: Sequence[slice], into: Bits |
     return [partial(place, part) for part in parts]
 
 
-def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> Callable[[slice], Bits]:
+def _planned(
+    whole: Whole, decision: Decision, recipe: Recipe, out: str, draws: Draws | None
+) -> Callable[[slice], Bits]:
     """A block of a merged tensor, by its method's formula."""
     method = METHODS[recipe.method]
     plan = method.plan(recipe.terms(decision), whole)
     dtypes = whole.a.dtype, whole.b.dtype, whole.given[-1].dtype
 
+    def known(stream: str, keep: Keep) -> Known:
+        return draws.of(decision.name, stream, keep.key, whole.size) if draws and isinstance(keep, Drawn) else UNKNOWN
+
+    known_a, known_b = known("a", plan.keep_a), known("b", plan.keep_b)
+
     def block(part: slice) -> Bits:
         base = None if whole.base is None else whole.base[part]
-        return combined((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, out)
+        there = (known_a[0][part], known_a[1]), (known_b[0][part], known_b[1])
+        return combined((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, out, there)
 
     return block
 
@@ -173,6 +182,7 @@ def merged_tensors(
     for decision, found in zip(decisions, in_groups(work, threads(father, mother)), strict=True):
         place = places.get(decision.name)
         bits = np.concatenate(found) if place is None else place
-        if draws and recipe.draws(decision):
-            draws.are_known(decision.name)
+        if draws is not None:
+            for stream in recipe.streams(decision):
+                draws.are_known(decision.name, stream)
         yield bits, child_info(decision, recipe, father, mother).dtype

@@ -1,17 +1,19 @@
-"""A method's formula over a tensor's elements, in numpy: in float32, a strip at a time, rounded once at the end.
+"""A method's formula over a tensor's elements: in float32, rounded once at the end, by a kernel compiled of its text.
 
-A strip is as much as the caches hold. Masks are by flat index in the whole tensor, so neither strips nor the blocks in
-which a tensor is read show. `darwinmerge.merge.combine_torch` is the same for any device.
+Where all of it is BF16, the kernel reads and writes BF16; else a chunk at a time is widened before and rounded after.
+Masks are by flat index in the whole tensor, so neither chunks nor the blocks in which a tensor is read show.
+`darwinmerge.merge.combine_torch` is the same for any device.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow, widen
-from darwinmerge.merge.methods.method import MAGNITUDE, Block, Drawn, Keep, Method, Plan
-from darwinmerge.merge.methods.whole_kernel import drawn
+from darwinmerge.merge.combine_kernel import encoded, exact, kernel_of
+from darwinmerge.merge.drawn import UNKNOWN, Known
+from darwinmerge.merge.methods.method import Method, Plan
 
-STRIP = 1 << 16  # elements; with a base some ten arrays of them are in flight
+CHUNK = 1 << 18  # elements
 
 
 def combined(
@@ -21,7 +23,8 @@ def combined(
     plan: Plan,
     start: int,
     out: str,
-    strip: int = STRIP,
+    draws: tuple[Known, Known] = (UNKNOWN, UNKNOWN),
+    chunk: int = CHUNK,
 ) -> Bits:
     """Elements of a merged tensor in the dtype `out`.
 
@@ -32,33 +35,31 @@ def combined(
         plan: what the method planned for the whole tensor.
         start: flat index of the first element in the whole tensor.
         out: the child's dtype.
-        strip: elements at a time; changes no bit.
+        draws: what is known of the elements' draws, in Father's mask and in Mother's (`darwinmerge.merge.drawn`).
+        chunk: elements at a time; changes no bit.
     """
     child = np.empty(len(bits[0]), DTYPES[out].bits)
-    for i in range(0, len(child), strip):
-        j = min(i + strip, len(child))
-        a, b, base = (
-            None if each is None else widen(each[i:j], dtype) for each, dtype in zip(bits, dtypes, strict=True)
-        )
-        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            kept_a, kept_b = _kept(plan.keep_a, a, base, start + i), _kept(plan.keep_b, b, base, start + i)
-            child[i:j] = narrow(method.combine(np, Block(a, b, base, kept_a, kept_b), plan.numbers), out)
+    run, numbers = kernel_of(method), exact(plan.numbers)
+    given = [(each, dtype) for each, dtype in zip(bits, dtypes, strict=True) if each is not None]
+    fused = {out, *(dtype for _, dtype in given)} == {"BF16"}
+    keeps = encoded(plan.keep_a), encoded(plan.keep_b)
+    for i in range(0, len(child), chunk):
+        part = slice(i, i + chunk)
+        words = [_words(each[part], dtype, fused) for each, dtype in given]
+        made = child[part] if fused else np.empty(len(words[0]), np.uint32)
+        high, known = zip(*((bytes_[part], known) for bytes_, known in draws), strict=True)
+        run(*words[:2], words[-1], made, *keeps, *high, *known, numbers, start + i)
+        if not fused:
+            child[part] = narrow(made.view(np.float32), out)
     return child
 
 
-def _kept(
-    keep: Keep, values: NDArray[np.float32] | None, base: NDArray[np.float32] | None, start: int
-) -> NDArray[np.bool_] | None:
-    """Whether each element of a task vector is kept; None: all are."""
-    if keep is None:
-        return None
-    assert values is not None
-    if isinstance(keep, Drawn):
-        return drawn(start, start + len(values), keep)
-    assert base is not None
-    magnitude = (values - base).view(np.uint32) & np.uint32(MAGNITUDE)
-    within = np.arange(start, start + len(values)) <= keep.last
-    kept: NDArray[np.bool_] = (magnitude > np.uint32(keep.magnitude)) | (
-        (magnitude == np.uint32(keep.magnitude)) & within
-    )
-    return kept
+def _words(bits: Bits, dtype: str, fused: bool) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    """Elements as the kernel takes them, read-only: it is compiled once for that."""
+    words: NDArray[np.uint16] | NDArray[np.uint32]
+    if fused:
+        words = np.require(bits, np.uint16, ["C", "A"])
+    else:
+        words = np.ascontiguousarray(widen(bits, dtype)).view(np.uint32)
+    words.flags.writeable = False
+    return words

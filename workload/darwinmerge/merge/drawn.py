@@ -10,30 +10,33 @@ from numpy.typing import NDArray
 BYTES = 1 << 29  # of memory at most: beyond, tensors are drawn anew each time
 High = NDArray[np.uint8]
 NONE: High = np.empty(0, np.uint8)
+Known = tuple[High, bool]  # high bytes of a tensor's draws, or none, and whether they are known or to be written
+UNKNOWN: Known = (NONE, False)
 
 
 class Draws:
-    """High bytes of draws, by tensor."""
+    """High bytes of draws, by tensor and stream."""
 
     def __init__(self, limit: int = BYTES) -> None:
         """None are known yet; of at most `limit` elements they are kept."""
         self._left = limit
-        self._held: dict[str, tuple[tuple[int, int], High]] = {}
-        self._known: set[str] = set()
+        self._held: dict[tuple[str, str], tuple[tuple[int, int], High]] = {}
+        self._known: set[tuple[str, str]] = set()
 
-    def of(self, name: str, key: tuple[int, int], size: int) -> tuple[High, bool]:
-        """Where those of a tensor of `size` elements are, or are to be written, or none; and whether they are known."""
-        drawn_by, high = self._held.get(name, (key, NONE))
+    def of(self, name: str, stream: str, key: tuple[int, int], size: int) -> Known:
+        """Those of a tensor of `size` elements: where they are, or are to be written, or none of them."""
+        place = name, stream
+        drawn_by, high = self._held.get(place, (key, NONE))
         if drawn_by != key:  # another seed's
-            self._known.discard(name)
-            self._held[name] = key, high
+            self._known.discard(place)
+            self._held[place] = key, high
         if not len(high) and size <= self._left:
             self._left -= size
             high = np.empty(size, np.uint8)
-            self._held[name] = key, high
-        return high, name in self._known
+            self._held[place] = key, high
+        return high, place in self._known
 
-    def are_known(self, name: str) -> None:
-        """All of a tensor's are written."""
-        if name in self._held:
-            self._known.add(name)
+    def are_known(self, name: str, stream: str) -> None:
+        """All of them are written."""
+        if (name, stream) in self._held:
+            self._known.add((name, stream))

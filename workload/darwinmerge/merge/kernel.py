@@ -12,7 +12,7 @@ import numpy as np
 from darwinmerge.checkpoint.dtypes import BF16_NAN
 from darwinmerge.merge import mask
 
-_STRIP = 4096  # elements in flight: they stay in the first-level cache
+STRIP = 4096  # elements in flight: they stay in the first-level cache
 _M0, _M1, _W0, _W1 = (np.uint64(x) for x in (mask.M0, mask.M1, mask.W0, mask.W1))
 _PARENT = numba.types.Array(numba.uint16, 1, "C", readonly=True)
 
@@ -68,12 +68,48 @@ def _keys(key0, key1):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(
-    numba.void(numba.uint16[::1], numba.uint32, numba.uint32, numba.uint64, numba.uint64), nogil=True, cache=True
+    numba.void(
+        *(numba.uint16[::1], numba.uint8[::1], numba.boolean),
+        *(numba.uint32, numba.uint32, numba.uint64, numba.uint64),
+    ),
+    nogil=True,
+    cache=True,
 )
-def draw(kept, key0, key1, keep_below, start):  # type: ignore[no-untyped-def]
-    """All bits of `kept` set where the element is kept, from flat index `start` on; arguments as of `merge_bf16`."""
+def draw(kept, high, known, key0, key1, keep_below, start):  # type: ignore[no-untyped-def]
+    """All bits of `kept` set where the element is kept, none where it isn't; arguments as of `merge_bf16`."""
     keys0, keys1 = _keys(key0, key1)
-    _draw(kept, start, keys0, keys1, keep_below)
+    if high.size == 0:
+        _draw(kept, start, keys0, keys1, keep_below)
+    elif known:
+        _recall(kept, high, start, keys0, keys1, keep_below)
+    else:
+        _draw_high(kept, high, start, keys0, keys1, keep_below)
+
+
+@numba.njit(nogil=True)
+def widen(bits, word):  # type: ignore[no-untyped-def]
+    """The words of float32 (uint32) of BF16 bits; of such words, a copy."""
+    shift = np.uint32(16 if bits.itemsize == 2 else 0)
+    for i in range(bits.size):
+        word[i] = np.uint32(bits[i]) << shift
+
+
+@numba.njit(inline="always")
+def _near(word):  # type: ignore[no-untyped-def]
+    """A float32's word rounded to BF16, to nearest, ties to even; of every NaN one quiet NaN."""
+    near = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return np.uint32(BF16_NAN) if (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else near
+
+
+@numba.njit(nogil=True)
+def narrow(word, bits):  # type: ignore[no-untyped-def]
+    """The BF16 bits of float32 words; where words are wanted, a copy."""
+    if bits.itemsize == 2:
+        for i in range(bits.size):
+            bits[i] = np.uint16(_near(word[i]))
+    else:
+        for i in range(bits.size):
+            bits[i] = word[i]
 
 
 @numba.njit(nogil=True)
@@ -88,11 +124,8 @@ def _mix(a, b, out, kept, coefficient, word_a, word_b):  # type: ignore[no-untyp
         delta = np.float32(delta * coefficient)
         wide_b[i] = np.float32(wide_a[i] + delta)
     for i in range(a.size):
-        bits = word_b[i]
-        near = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        near = np.uint32(BF16_NAN) if (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else near
         k = kept[i]
-        out[i] = (np.uint16(near) & k) | (a[i] & ~k)
+        out[i] = (np.uint16(_near(word_b[i])) & k) | (a[i] & ~k)
 
 
 @numba.njit(
@@ -116,16 +149,10 @@ def merge_bf16(a, b, out, coefficient, key0, key1, keep_below, start, high, know
         high: the draws' high bytes, as many (see `darwinmerge.merge.drawn`), or none.
         known: whether they are known; else they are written.
     """
-    low = np.uint64(0xFFFFFFFF)
-    keys0, keys1 = _keys(key0, key1)
-    kept = np.full(_STRIP, 0xFFFF, np.uint16)
-    word_a, word_b = np.empty(_STRIP, np.uint32), np.empty(_STRIP, np.uint32)
-    for s in range(0, a.size, _STRIP):
-        n = min(_STRIP, a.size - s)
-        if keep_below <= low and high.size == 0:
-            _draw(kept[:n], start + np.uint64(s), keys0, keys1, keep_below)
-        elif keep_below <= low and known:
-            _recall(kept[:n], high[s : s + n], start + np.uint64(s), keys0, keys1, keep_below)
-        elif keep_below <= low:
-            _draw_high(kept[:n], high[s : s + n], start + np.uint64(s), keys0, keys1, keep_below)
+    kept = np.full(STRIP, 0xFFFF, np.uint16)
+    word_a, word_b = np.empty(STRIP, np.uint32), np.empty(STRIP, np.uint32)
+    for s in range(0, a.size, STRIP):
+        n = min(STRIP, a.size - s)
+        if keep_below <= np.uint64(0xFFFFFFFF):
+            draw(kept[:n], high[s : s + n], known, key0, key1, keep_below, start + np.uint64(s))
         _mix(a[s : s + n], b[s : s + n], out[s : s + n], kept[:n], coefficient, word_a[:n], word_b[:n])

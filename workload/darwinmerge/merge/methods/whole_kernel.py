@@ -4,6 +4,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from darwinmerge.merge.drawn import NONE
 from darwinmerge.merge.kernel import draw
 from darwinmerge.merge.methods.method import MAGNITUDE, Drawn
 
@@ -83,6 +84,6 @@ def places(values: NDArray[np.float32], magnitude: int) -> NDArray[np.int64]:
 def drawn(start: int, stop: int, keep: Drawn) -> NDArray[np.bool_]:
     """`mask.kept`, compiled."""
     words = np.empty(stop - start, np.uint16)
-    draw(words, *keep.key, keep.below, start)
+    draw(words, NONE, False, *keep.key, keep.below, start)
     kept: NDArray[np.bool_] = words != 0
     return kept
