@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from darwinmerge.checkpoint.dtypes import Bits, widen
+from darwinmerge.checkpoint.dtypes import Bits, narrow, widen
 from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge import mask, methods
 from darwinmerge.merge.combine import combined
 from darwinmerge.merge.combine_torch import combined as combined_in_torch
 from darwinmerge.merge.methods import METHODS, MethodName, Parameters, density_genes
-from darwinmerge.merge.methods.method import Largest, Terms
+from darwinmerge.merge.methods.method import MAGNITUDE, Block, Drawn, Keep, Largest, Terms
 from darwinmerge.merge.methods.slerp import coefficients
 from darwinmerge.merge.methods.whole import BLOCK, Whole
 from darwinmerge.merge.on_torch import TORCH, to_bits, to_torch
@@ -57,7 +57,7 @@ class Given(NamedTuple):
 
 
 def merged(given: Given, out: str, strip: int = 1 << 16, block: int = 1 << 20, threads: int = 1) -> Bits:
-    """The whole tensor of the child, in numpy, read in blocks of so many bytes."""
+    """The whole tensor of the child, by the compiled formula, read in blocks of so many bytes."""
     method, whole = METHODS[given.method], given.whole(block, threads)
     plan = method.plan(given.terms(), whole)
     dtypes = (given.a.dtype, given.b.dtype, given.base.dtype)
@@ -67,6 +67,26 @@ def merged(given: Given, out: str, strip: int = 1 << 16, block: int = 1 << 20, t
         base = None if whole.base is None else whole.base[cut]
         found.append(combined((whole.a[cut], whole.b[cut], base), dtypes, method, plan, start, out, chunk=strip))
     return np.concatenate(found)
+
+
+def kept_by(keep: Keep, values: NDArray[np.float32], base: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    """A mask by its definition, in numpy."""
+    if keep is None:
+        return None
+    if isinstance(keep, Drawn):
+        return mask.kept(0, len(values), keep.key, keep.below)
+    size, last = (values - base).view(np.uint32) & np.uint32(MAGNITUDE), np.arange(len(values)) <= keep.last
+    kept: NDArray[np.bool_] = (size > keep.magnitude) | ((size == keep.magnitude) & last)
+    return kept
+
+
+def merged_in_numpy(given: Given, out: str) -> Bits:
+    """The formula as it stands, over whole arrays."""
+    method, a, b, base = METHODS[given.method], *(widen(one.bits, one.dtype) for one in (given.a, given.b, given.base))
+    plan = method.plan(given.terms(), given.whole())
+    with np.errstate(all="ignore"):
+        block = Block(a, b, base, kept_by(plan.keep_a, a, base), kept_by(plan.keep_b, b, base))
+        return narrow(method.combine(np, block, plan.numbers), out)
 
 
 def merged_in_torch(given: Given, out: str, device: str, block: int) -> Bits:
@@ -272,10 +292,11 @@ def test_blocks_strips_and_threads_change_no_bit(method: str) -> None:
 
 @pytest.mark.parametrize("out", ["BF16", "F32"])
 @pytest.mark.parametrize("method", METHOD_NAMES)
-def test_torch_and_numpy_agree_on_every_bit(method: str, out: str) -> None:
+def test_the_kernel_numpy_and_torch_agree_on_every_bit(method: str, out: str) -> None:
     @given(cases(method, scales=(0.02, 1.0, 1e30, 1e-38)), st.integers(40, 800))
     def check(found: Given, block: int) -> None:
         plain = merged(found, out)
+        assert merged_in_numpy(found, out).tobytes() == plain.tobytes()
         for device in DEVICES:
             other = merged_in_torch(found, out, device, block)
             assert (other.dtype, other.tobytes()) == (plain.dtype, plain.tobytes())

@@ -23,7 +23,7 @@ from darwinmerge.merge.combine import combined
 from darwinmerge.merge.drawn import UNKNOWN, Draws, Known
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.methods import METHODS
-from darwinmerge.merge.methods.method import Drawn, Keep
+from darwinmerge.merge.methods.method import Drawn
 from darwinmerge.merge.methods.whole import Whole
 from darwinmerge.merge.recipe import Decision, Recipe
 from darwinmerge.merge.source import source_reference
@@ -97,8 +97,12 @@ def jobs(
         return _placed(copy, blocks(copied), into)
     a, b = father.elements(name), mother.elements(name)
     if recipe.base or recipe.method not in FUSED:
-        whole = Whole(a, b, _of_base(decision, recipe, base), threads(father, mother))
-        return _placed(_planned(whole, decision, recipe, out, draws), blocks(*whole.given), into)
+
+        def drawn(who: str, keep: Drawn) -> Known:
+            return draws.of(name, who, keep.key, len(a)) if draws else UNKNOWN
+
+        whole = Whole(a, b, _of_base(decision, recipe, base), threads(father, mother), drawn)
+        return _placed(_planned(whole, decision, recipe, out), blocks(*whole.given), into)
     dtypes = father.info(name).dtype, mother.info(name).dtype
     coefficient = np.float32(recipe.coefficient(decision))
     key = mask.key_of(recipe.seed, "b", name)
@@ -132,23 +136,20 @@ def _placed(block: Callable[[slice], Bits], parts: Sequence[slice], into: Bits |
     return [partial(place, part) for part in parts]
 
 
-def _planned(
-    whole: Whole, decision: Decision, recipe: Recipe, out: str, draws: Draws | None
-) -> Callable[[slice], Bits]:
+def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> Callable[[slice], Bits]:
     """A block of a merged tensor, by its method's formula."""
     method = METHODS[recipe.method]
     plan = method.plan(recipe.terms(decision), whole)
     dtypes = whole.a.dtype, whole.b.dtype, whole.given[-1].dtype
-
-    def known(stream: str, keep: Keep) -> Known:
-        return draws.of(decision.name, stream, keep.key, whole.size) if draws and isinstance(keep, Drawn) else UNKNOWN
-
-    known_a, known_b = known("a", plan.keep_a), known("b", plan.keep_b)
+    known_a, known_b = (
+        whole.known(who, keep) if isinstance(keep, Drawn) else UNKNOWN
+        for who, keep in (("a", plan.keep_a), ("b", plan.keep_b))
+    )
 
     def block(part: slice) -> Bits:
         base = None if whole.base is None else whole.base[part]
-        there = (known_a[0][part], known_a[1]), (known_b[0][part], known_b[1])
-        return combined((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, out, there)
+        known = (known_a[0][part], known_a[1]), (known_b[0][part], known_b[1])
+        return combined((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, out, known)
 
     return block
 

@@ -6,11 +6,11 @@ Masks are by flat index in the whole tensor, so neither chunks nor the blocks in
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow, widen
+from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow
 from darwinmerge.merge.combine_kernel import encoded, exact, kernel_of
 from darwinmerge.merge.drawn import UNKNOWN, Known
+from darwinmerge.merge.kernel import words
 from darwinmerge.merge.methods.method import Method, Plan
 
 CHUNK = 1 << 18  # elements
@@ -45,21 +45,10 @@ def combined(
     keeps = encoded(plan.keep_a), encoded(plan.keep_b)
     for i in range(0, len(child), chunk):
         part = slice(i, i + chunk)
-        words = [_words(each[part], dtype, fused) for each, dtype in given]
-        made = child[part] if fused else np.empty(len(words[0]), np.uint32)
+        held = [words(each[part], dtype, fused) for each, dtype in given]
+        made = child[part] if fused else np.empty(len(held[0]), np.uint32)
         high, known = zip(*((bytes_[part], known) for bytes_, known in draws), strict=True)
-        run(*words[:2], words[-1], made, *keeps, *high, *known, numbers, start + i)
+        run(*held[:2], held[-1], made, *keeps, *high, *known, numbers, start + i)
         if not fused:
             child[part] = narrow(made.view(np.float32), out)
     return child
-
-
-def _words(bits: Bits, dtype: str, fused: bool) -> NDArray[np.uint16] | NDArray[np.uint32]:
-    """Elements as the kernel takes them, read-only: it is compiled once for that."""
-    words: NDArray[np.uint16] | NDArray[np.uint32]
-    if fused:
-        words = np.require(bits, np.uint16, ["C", "A"])
-    else:
-        words = np.ascontiguousarray(widen(bits, dtype)).view(np.uint32)
-    words.flags.writeable = False
-    return words

@@ -9,7 +9,8 @@ fused multiply-add, no reordering.
 import numba
 import numpy as np
 
-from darwinmerge.checkpoint.dtypes import BF16_NAN
+from darwinmerge.checkpoint.dtypes import BF16_NAN, Bits
+from darwinmerge.checkpoint.dtypes import widen as widened
 from darwinmerge.merge import mask
 
 STRIP = 4096  # elements in flight: they stay in the first-level cache
@@ -84,6 +85,14 @@ def draw(kept, high, known, key0, key1, keep_below, start):  # type: ignore[no-u
         _recall(kept, high, start, keys0, keys1, keep_below)
     else:
         _draw_high(kept, high, start, keys0, keys1, keep_below)
+
+
+def words(bits: Bits, dtype: str, narrow: bool) -> Bits:
+    """Elements as kernels take them, read-only: BF16 bits where they are `narrow`, else words of float32."""
+    held = np.require(bits, np.uint16, ["C", "A"]) if narrow else np.ascontiguousarray(widened(bits, dtype))
+    found: Bits = held.view(np.uint16 if narrow else np.uint32)
+    found.flags.writeable = False
+    return found
 
 
 @numba.njit(nogil=True)

@@ -1,13 +1,15 @@
-"""What a merge method is: a formula over two parents, and a base where it has one, in parts that both engines share.
+"""What a merge method is: a formula over two parents, and a base where it has one, in parts that all engines share.
 
 A method says twice what it does to a tensor. `plan` looks at the tensor as a whole, once: the factors, which elements
 of each task vector are kept, whatever needs a norm or a rank. `combine` is the formula over a block of elements. It is
-written once, over the operators that numpy's and torch's arrays have in common, so that the two engines
-(`darwinmerge.merge.combine`, `darwinmerge.merge.combine_torch`) can't differ in it: float32, each operator rounded on
-its own, in the order in which it is written. That holds while a formula keeps to the rules:
+written once, over operators that arrays have and single elements too: torch computes it on any device
+(`darwinmerge.merge.combine_torch`), and compiled as it stands it is the merge on a CPU (`darwinmerge.merge.combine`).
+So engines can't differ in it: float32, each operator rounded on its own, in the order in which it is written. That
+holds while a formula keeps to the rules:
 
-- operators, comparisons, and `where`, `zeros_like`, `ones_like`, `full_like` of `xp`, numpy or torch; nothing fused;
-- numbers are Python floats that float32 has exactly (`single`), so that neither library rounds them again;
+- operators, comparisons, and `where`, `zeros_like`, `ones_like`, `full_like` of `xp`; nothing fused, no `~`, nothing
+  that looks at other elements, and no function but of the module that it stands in or imports;
+- numbers are Python floats that float32 has exactly (`single`), so that no library rounds them again;
 - a division is of an array by an array: torch on a GPU multiplies by the inverse of a number.
 
 Nothing here imports numpy or torch: the manifest's types are made of what the methods say of themselves.

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from darwinmerge.checkpoint.dtypes import Bits
     from darwinmerge.checkpoint.folder import Elements
+    from darwinmerge.merge.drawn import Known
 
 T = TypeVar("T")
 BLOCK = 1 << 16  # elements summed up at a time
@@ -31,6 +33,7 @@ class Whole(NamedTuple):
     b: "Elements"
     base: "Elements | None" = None
     threads: int | None = None  # None: all cores
+    draws: "Callable[[str, Drawn], Known] | None" = None  # of a parent's mask what is known (`darwinmerge.merge.drawn`)
 
     @property
     def size(self) -> int:
@@ -42,24 +45,28 @@ class Whole(NamedTuple):
         """What there is of them."""
         return (self.a, self.b) if self.base is None else (self.a, self.b, self.base)
 
+    def known(self, who: str, keep: Drawn) -> "Known":
+        """What is known of the draws of a parent's mask."""
+        from darwinmerge.merge.drawn import UNKNOWN
+
+        return self.draws(who, keep) if self.draws else UNKNOWN
+
     def products(self) -> tuple[float, float, float]:
         """|A|^2, the product of A and B, and |B|^2."""
         from darwinmerge.merge.methods import whole_kernel
 
-        def of(part: slice) -> "NDArray[np.float64]":
-            found: NDArray[np.float64] = whole_kernel.products(_values(self.a, part), _values(self.b, part))
-            return found
-
-        aa, ab, bb = _added(self._each(of), 3)
+        aa, ab, bb = _added(self._each(lambda part: whole_kernel.products(*_words(self.a, self.b, part))), 3)
         return aa, ab, bb
 
     def l1_scale(self, who: str, keep: Drawn) -> float:
         """Sum of magnitudes of a task vector over that of its kept elements, to 12 digits; 1 where these are 0."""
         from darwinmerge.merge.methods import whole_kernel
 
+        high, known = self.known(who, keep)
+
         def of(part: slice) -> "NDArray[np.float64]":
-            kept = whole_kernel.drawn(part.start, part.stop, keep)
-            found: NDArray[np.float64] = whole_kernel.magnitudes(self._delta(who, part), kept)
+            mask = high[part], known, *keep.key, keep.below, part.start
+            found: NDArray[np.float64] = whole_kernel.magnitudes(*self._vector(who, part), *mask)
             return found
 
         every, kept = _added(self._each(of), 2)
@@ -81,9 +88,9 @@ class Whole(NamedTuple):
         magnitude, wanted = high << 16 | low, count - above - more
         return Largest(magnitude, self._place(who, magnitude, wanted))
 
-    def _counts(self, who: str, count: "Callable[[NDArray[np.float32]], NDArray[np.int64]]") -> "NDArray[np.int64]":
+    def _counts(self, who: str, count: "Callable[[Bits, Bits], NDArray[np.int64]]") -> "NDArray[np.int64]":
         total: NDArray[np.int64] | None = None
-        for found in self._each(lambda part: count(self._delta(who, part))):
+        for found in self._each(lambda part: count(*self._vector(who, part))):
             total = found if total is None else total + found
         assert total is not None
         return total
@@ -92,36 +99,38 @@ class Whole(NamedTuple):
         """Flat index of the `wanted`-th element, from 1, of a magnitude."""
         from darwinmerge.merge.methods import whole_kernel
 
-        def of(part: slice) -> "NDArray[np.int64]":
-            found: NDArray[np.int64] = whole_kernel.places(self._delta(who, part), magnitude) + part.start
+        def place(part: slice, nth: int) -> tuple[int, int]:
+            found: tuple[int, int] = whole_kernel.place(*self._vector(who, part), magnitude, nth)
             return found
 
-        for found in self._each(of):
-            if len(found) >= wanted:
-                return int(found[wanted - 1])
-            wanted -= len(found)
+        for part, (_, seen) in zip(self._parts(), self._each(partial(place, nth=self.size + 1)), strict=True):
+            if seen >= wanted:
+                return int(part.start) + place(part, wanted)[0]
+            wanted -= seen
         raise AssertionError("a magnitude that was counted is not there: the file changed while it was read")
 
+    def _parts(self) -> list[slice]:
+        """Whole blocks, but for the last, of as many elements as are read at a time."""
+        return cut(slice(0, self.size), max(min(each.step for each in self.given) // BLOCK, 1) * BLOCK)
+
     def _each(self, job: Callable[[slice], T]) -> Iterator[T]:
-        """What `job` gives for each part, in order; a part is whole blocks, but for the last."""
-        step = max(min(each.step for each in self.given) // BLOCK, 1) * BLOCK
-        parts = cut(slice(0, self.size), step)
+        """What `job` gives for each part, in order."""
+        parts = self._parts()
         if len(parts) == 1:
             return iter([job(parts[0])])
         return in_order((partial(job, part) for part in parts), self.threads)
 
-    def _delta(self, who: str, part: slice) -> "NDArray[np.float32]":
-        import numpy as np
-
+    def _vector(self, who: str, part: slice) -> "tuple[Bits, Bits]":
+        """A parent's elements and the base's, as kernels take them."""
         assert self.base is not None
-        with np.errstate(invalid="ignore", over="ignore"):
-            return _values(self.a if who == "a" else self.b, part) - _values(self.base, part)
+        return _words(self.a if who == "a" else self.b, self.base, part)
 
 
-def _values(elements: "Elements", part: slice) -> "NDArray[np.float32]":
-    from darwinmerge.checkpoint.dtypes import widen
+def _words(one: "Elements", other: "Elements", part: slice) -> "tuple[Bits, Bits]":
+    from darwinmerge.merge.kernel import words
 
-    return widen(elements[part], elements.dtype)
+    narrow = one.dtype == other.dtype == "BF16"
+    return words(one[part], one.dtype, narrow), words(other[part], other.dtype, narrow)
 
 
 def _added(sums: "Iterator[NDArray[np.float64]]", columns: int) -> tuple[float, ...]:
