@@ -18,9 +18,9 @@ from darwinmerge_operator.tell import Event, manifest
 from darwinmerge_operator.view import read, refused, status_of
 from tests.cluster.conftest import Kubernetes, named
 from tests.clustered import edited, small
+from tests.unit.decided import failed
 from tests.unit.looks import Looks
 from tests.unit.plan_world import World, experiment
-from tests.unit.test_decide import failed
 
 pytestmark = pytest.mark.cluster
 

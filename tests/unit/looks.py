@@ -9,7 +9,7 @@ from darwinmerge_operator.seen import SeenPod
 from darwinmerge_operator.status import Condition, ConditionType, Status
 from darwinmerge_operator.tell import Event, events_of
 from darwinmerge_operator.view import condition, read, status_of
-from tests.unit.test_decide import Run
+from tests.unit.decided import Run
 
 BETWEEN = 7.0  # seconds from one look to the next
 

@@ -21,9 +21,9 @@ from darwinmerge_operator.metrics import Metrics
 from tests.dashboarded import DASHBOARDS, RULES, answers, of_dashboards, panels
 from tests.prometheus import READY_SECONDS, Prometheus, scraping
 from tests.s3 import free_ports
+from tests.unit.decided import failed
 from tests.unit.looks import BETWEEN, Looks, running
 from tests.unit.plan_world import World, experiment
-from tests.unit.test_decide import failed
 from tests.unit.test_metrics import figures
 
 BUILT = {file.name: json.loads(file.read_text()) for file in DASHBOARDS}

@@ -18,9 +18,9 @@ from darwinmerge_operator.metric import OPERATOR, RUN, documented
 from darwinmerge_operator.metrics import Metrics
 from darwinmerge_operator.seen import _gpus
 from darwinmerge_operator.view import ends_at
+from tests.unit.decided import HOUR
 from tests.unit.looks import Looks, running
 from tests.unit.plan_world import World, experiment
-from tests.unit.test_decide import HOUR
 
 WIDE = World(grain=1e-9)
 FORBIDDEN = {"candidate", "genome", "layer", "recipe"}

@@ -14,9 +14,9 @@ from darwinmerge_operator.ledger import Ledger
 from darwinmerge_operator.status import Status
 from darwinmerge_operator.tell import Event, events_of, manifest
 from darwinmerge_operator.view import status_of
+from tests.unit.decided import failed
 from tests.unit.looks import Looks, running
 from tests.unit.plan_world import ANY_WORLDS, World, experiment, experiments, run
-from tests.unit.test_decide import failed
 
 WIDE = World(grain=1e-9)  # no recipe comes twice
 RUN = {

@@ -16,8 +16,8 @@ from darwinmerge_operator.ending import Ending
 from darwinmerge_operator.job import Start
 from darwinmerge_operator.ledger import key_of
 from darwinmerge_operator.seen import SeenPod
+from tests.unit.decided import Run, failed, job_of
 from tests.unit.plan_world import ANY_WORLDS, SEEDS, World, experiment, run
-from tests.unit.test_decide import Run, failed, job_of
 
 
 def scores(found: Decision) -> list[Start]:

@@ -16,6 +16,7 @@ from darwinmerge_operator.status import MESSAGE_LETTERS, RECENT, Status
 from darwinmerge_operator.view import STARTED, condition, differs, read, refused, status_of
 from darwinmerge_operator.waits import PENDING_SECONDS
 from tests.clustered import longest_status
+from tests.unit.decided import HOUR, failed, scaling
 from tests.unit.looks import BETWEEN, Looks, running
 from tests.unit.plan_world import (
     ANY_WORLDS,
@@ -27,7 +28,6 @@ from tests.unit.plan_world import (
     with_settings,
     with_steps,
 )
-from tests.unit.test_decide import HOUR, failed, scaling
 
 DAY = 24 * HOUR
 WIDE = World(grain=1e-9)  # no recipe comes twice
