@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from darwinmerge_operator.decision import Decision
+from darwinmerge.experiment.experiment import Experiment
+from darwinmerge_operator.decision import Decision, Policy
 from darwinmerge_operator.seen import SeenPod
 from darwinmerge_operator.status import Condition, ConditionType, Status
 from darwinmerge_operator.tell import Event, events_of
 from darwinmerge_operator.view import condition, read, status_of
 from tests.unit.decided import Run
+from tests.unit.plan_world import World, experiment
 
 BETWEEN = 7.0  # seconds from one look to the next
+WIDE = World(grain=1e-9)  # no recipe comes twice
 
 
 @dataclass
@@ -61,3 +64,27 @@ class Looks(Run):
 def running(since: float) -> Sequence[SeenPod]:
     """The Pod of a Job that runs."""
     return (SeenPod(name="p", uid="p", running_since=since),)
+
+
+def finished(x: Experiment, world: World = WIDE) -> Looks:
+    looks = Looks(x)
+    looks.all(world)
+    return looks
+
+
+def at_mri() -> Looks:
+    """A run whose MRI has just been started."""
+    looks = Looks(experiment())
+    looks.until(WIDE, "mri")
+    return looks
+
+
+def on_the_way(active: float) -> Looks:
+    """A run that has asked 240 of its 600 questions in `active` seconds."""
+    looks = Looks(experiment(steps=2, candidates=3, finalists=1), Policy(parallelism=1))
+    started = looks.step().start
+    while not looks.status.progress or looks.status.progress.questions < 240:
+        looks.finish(WIDE, started)
+        started = looks.step().start
+    looks.ledger = looks.ledger.model_copy(update={"active_seconds": active})
+    return looks
