@@ -23,8 +23,8 @@ from tests.cluster.operated import RUN_SECONDS, Json, Operator, Run
 from tests.cluster.overheard import Overheard, overheard
 from tests.clustered import edited
 from tests.hub import Hub, hub
+from tests.integration.adapted import write_adapter
 from tests.integration.conftest import SKILLS, World, command
-from tests.integration.test_adapter import write_adapter
 from tests.integration.test_base import make_base
 from tests.leaks import leaks
 from tests.s3 import BUCKET, S3
