@@ -8,7 +8,7 @@ Masks are by flat index in the whole tensor, so neither chunks nor the blocks in
 import numpy as np
 
 from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow
-from darwinmerge.merge.combine_kernel import encoded, exact, kernel_of
+from darwinmerge.merge.combine_kernel import Strip, encoded, exact, kernel_of
 from darwinmerge.merge.drawn import UNKNOWN, Known
 from darwinmerge.merge.kernel import words
 from darwinmerge.merge.methods.method import Method, Plan
@@ -39,7 +39,7 @@ def combined(
         chunk: elements at a time; changes no bit.
     """
     child = np.empty(len(bits[0]), DTYPES[out].bits)
-    run, numbers = kernel_of(method), exact(plan.numbers)
+    run, numbers, strip = kernel_of(method), exact(plan.numbers), Strip.new()
     given = [(each, dtype) for each, dtype in zip(bits, dtypes, strict=True) if each is not None]
     fused = {out, *(dtype for _, dtype in given)} == {"BF16"}
     keeps = encoded(plan.keep_a), encoded(plan.keep_b)
@@ -48,7 +48,7 @@ def combined(
         held = [words(each[part], dtype, fused) for each, dtype in given]
         made = child[part] if fused else np.empty(len(held[0]), np.uint32)
         high, known = zip(*((bytes_[part], known) for bytes_, known in draws), strict=True)
-        run(*held[:2], held[-1], made, *keeps, *high, *known, numbers, start + i)
+        run(*held[:2], held[-1], made, *keeps, *high, *known, numbers, start + i, strip)
         if not fused:
             child[part] = narrow(made.view(np.float32), out)
     return child

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from darwinmerge.merge.kernel import STRIP, draw, narrow, widen
 from darwinmerge.merge.methods.method import MAGNITUDE, Block, Drawn, Keep, Method
@@ -56,29 +57,49 @@ def _compiled(function: FunctionType) -> Any:
     return numba.njit(text, error_model="numpy")
 
 
-@numba.njit(nogil=True)
-def _keep(kept, word, base, keep, high, known, start):  # type: ignore[no-untyped-def]
+@numba.njit(
+    numba.void(
+        *(numba.uint16[::1], numba.float32[::1], numba.float32[::1], numba.types.UniTuple(numba.int64, 4)),
+        *(numba.uint8[::1], numba.boolean, numba.int64),
+    ),
+    nogil=True,
+    cache=True,
+)
+def _keep(kept, value, base, keep, high, known, start):  # type: ignore[no-untyped-def]
     """All bits of `kept` set where the element of a task vector is kept, none where it isn't."""
     kind, x, y, z = keep
     if kind == _DRAWN:
         draw(kept, high, known, np.uint32(x), np.uint32(y), np.uint64(z), np.uint64(start))
     if kind == _LARGEST:
-        value, origin, greatest = word.view(np.float32), base.view(np.float32), np.uint32(x)
         delta = np.empty(kept.size, np.float32)
-        size = delta.view(np.uint32)
+        size, cut = delta.view(np.uint32), np.uint32(x)
         for i in range(kept.size):
-            delta[i] = value[i] - origin[i]
+            delta[i] = value[i] - base[i]
         for i in range(kept.size):
             magnitude = size[i] & _MAGNITUDE
-            within = (magnitude > greatest) | ((magnitude == greatest) & (start + i <= y))
+            within = (magnitude > cut) | ((magnitude == cut) & (start + i <= y))
             kept[i] = np.uint16(0xFFFF) if within else np.uint16(0)
+
+
+class Strip(NamedTuple):
+    """What a kernel works in, a row each for Father, Mother, the base and the child."""
+
+    word: NDArray[np.uint32]
+    value: NDArray[np.float32]  # the same memory
+    kept: NDArray[np.uint16]
+
+    @classmethod
+    def new(cls) -> "Strip":
+        """All is kept, unless a kernel finds otherwise."""
+        word = np.empty((4, STRIP), np.uint32)
+        return cls(word, word.view(np.float32), np.full((2, STRIP), 0xFFFF, np.uint16))
 
 
 @cache
 def kernel_of(method: Method) -> Callable[..., None]:
-    """`run(a, b, base, child, keep_a, keep_b, high_a, high_b, known_a, known_b, numbers, start)` for a method.
+    """`run(a, b, base, child, keep_a, keep_b, high_a, high_b, known_a, known_b, numbers, start, strip)` for a method.
 
-    a, b, base, child: elements from flat index `start` on, BF16 bits or the words of float32 (uint32), all the same.
+    a, b, base, child: elements from flat index `start` on, all of them as `darwinmerge.merge.kernel.words` gives them.
     keep_a, keep_b: `encoded`. high_a, high_b: the draws' high bytes, as many, or none; known_a, known_b: whether they
     are known (see `darwinmerge.merge.drawn`). numbers: `exact`.
     """
@@ -86,28 +107,25 @@ def kernel_of(method: Method) -> Callable[..., None]:
     formula = _compiled(combine)
 
     @numba.njit(nogil=True, error_model="numpy")
-    def apply(word_a, word_b, word_base, kept_a, kept_b, numbers, word):  # type: ignore[no-untyped-def]
-        a, b, base = word_a.view(np.float32), word_b.view(np.float32), word_base.view(np.float32)
-        child = word.view(np.float32)
+    def apply(a, b, base, kept_a, kept_b, numbers, child):  # type: ignore[no-untyped-def]
         for i in range(child.size):
             block = Block(a[i], b[i], base[i], kept_a[i] != 0, kept_b[i] != 0)
             child[i] = formula(_ELEMENTS, block, numbers)
 
     @numba.njit(nogil=True)
-    def run(a, b, base, child, keep_a, keep_b, high_a, high_b, known_a, known_b, numbers, start):  # type: ignore[no-untyped-def]
-        words = np.empty((4, STRIP), np.uint32)
-        kept = np.full((2, STRIP), 0xFFFF, np.uint16)
+    def run(a, b, base, child, keep_a, keep_b, high_a, high_b, known_a, known_b, numbers, start, strip):  # type: ignore[no-untyped-def]
         for s in range(0, child.size, STRIP):
-            n = min(STRIP, child.size - s)
-            of_a, of_b, of_base, word = words[0, :n], words[1, :n], words[2, :n], words[3, :n]
-            kept_a, kept_b = kept[0, :n], kept[1, :n]
-            widen(a[s : s + n], of_a)
-            widen(b[s : s + n], of_b)
-            widen(base[s : s + n], of_base)
-            _keep(kept_a, of_a, of_base, keep_a, high_a[s : s + n], known_a, start + s)
-            _keep(kept_b, of_b, of_base, keep_b, high_b[s : s + n], known_b, start + s)
-            apply(of_a, of_b, of_base, kept_a, kept_b, numbers, word)
-            narrow(word, child[s : s + n])
+            e = s + STRIP
+            n = STRIP if e <= child.size else child.size - s
+            of_a, of_b, of_base = strip.value[0, :n], strip.value[1, :n], strip.value[2, :n]
+            kept_a, kept_b = strip.kept[0, :n], strip.kept[1, :n]
+            widen(a[s:e], strip.word[0, :n])
+            widen(b[s:e], strip.word[1, :n])
+            widen(base[s:e], strip.word[2, :n])
+            _keep(kept_a, of_a, of_base, keep_a, high_a[s:e], known_a, start + s)
+            _keep(kept_b, of_b, of_base, keep_b, high_b[s:e], known_b, start + s)
+            apply(of_a, of_b, of_base, kept_a, kept_b, numbers, strip.value[3, :n])
+            narrow(strip.word[3, :n], child[s:e])
 
     found: Callable[..., None] = run
     return found

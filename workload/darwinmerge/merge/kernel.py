@@ -16,6 +16,7 @@ from darwinmerge.merge import mask
 STRIP = 4096  # elements in flight: they stay in the first-level cache
 _M0, _M1, _W0, _W1 = (np.uint64(x) for x in (mask.M0, mask.M1, mask.W0, mask.W1))
 _PARENT = numba.types.Array(numba.uint16, 1, "C", readonly=True)
+HELD = (_PARENT, numba.types.Array(numba.uint32, 1, "C", readonly=True))  # elements as `words` gives them
 
 
 @numba.njit(inline="always")
@@ -95,7 +96,7 @@ def words(bits: Bits, dtype: str, narrow: bool) -> Bits:
     return found
 
 
-@numba.njit(nogil=True)
+@numba.njit([numba.void(held, numba.uint32[::1]) for held in HELD], nogil=True, cache=True)
 def widen(bits, word):  # type: ignore[no-untyped-def]
     """The words of float32 (uint32) of BF16 bits; of such words, a copy."""
     shift = np.uint32(16 if bits.itemsize == 2 else 0)
@@ -110,7 +111,7 @@ def _near(word):  # type: ignore[no-untyped-def]
     return np.uint32(BF16_NAN) if (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else near
 
 
-@numba.njit(nogil=True)
+@numba.njit([numba.void(numba.uint32[::1], bits[::1]) for bits in (numba.uint16, numba.uint32)], nogil=True, cache=True)
 def narrow(word, bits):  # type: ignore[no-untyped-def]
     """The BF16 bits of float32 words; where words are wanted, a copy."""
     if bits.itemsize == 2:

@@ -9,17 +9,16 @@ from typing import Any
 import numba
 import numpy as np
 
-from darwinmerge.merge.kernel import STRIP, draw, widen
+from darwinmerge.merge.kernel import HELD, STRIP, draw, widen
 
 _BLOCK = 1 << 16  # elements of one sum: whole strips
-_HELD = [numba.types.Array(kind, 1, "C", readonly=True) for kind in (numba.uint16, numba.uint32)]
 _SUMS, _COUNTS = numba.float64[:, ::1], numba.int64[::1]
 _SIGN = np.uint32(0x7FFFFFFF)
 
 
 def _pass(result: Any, *more: Any) -> Any:
     """To compile a pass over two tensors' elements; it is kept on the disk."""
-    return numba.njit([result(held, held, *more) for held in _HELD], nogil=True, cache=True)
+    return numba.njit([result(held, held, *more) for held in HELD], nogil=True, cache=True)
 
 
 @numba.njit(nogil=True)
