@@ -91,8 +91,10 @@ def main() -> None:
     found, based = (by_change(name, told[name]) for name in (OURS, BASED))
     peer = parts(told[PEER])
     goals = [
-        *(Goal(f"{name}: overhead / benchmark", of["share"], "at most", LIMIT) for name, of in found.items()),
-        *(Goal(f"{name}: overhead / benchmark", of["share"]) for name, of in based.items()),
+        *(
+            Goal(f"{name}: overhead / benchmark", of["share"], "at most", LIMIT)
+            for name, of in {**found, **based}.items()
+        ),
         Goal("by way of a disk: overhead / benchmark", peer["share"]),
         *(
             Goal(f"by way of a disk / {name}: overhead", peer["overhead"] / of["overhead"])

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from darwinmerge.checkpoint.dtypes import Bits, narrow, widen
+from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow, widen
 from darwinmerge.experiment.merging import Merge
 from darwinmerge.merge import mask, methods
-from darwinmerge.merge.combine import combined
+from darwinmerge.merge.combine import combine
 from darwinmerge.merge.combine_torch import combined as combined_in_torch
 from darwinmerge.merge.methods import METHODS, MethodName, Parameters, density_genes
 from darwinmerge.merge.methods.method import MAGNITUDE, Block, Drawn, Keep, Largest, Terms
@@ -61,12 +61,13 @@ def merged(given: Given, out: str, strip: int = 1 << 16, block: int = 1 << 20, t
     method, whole = METHODS[given.method], given.whole(block, threads)
     plan = method.plan(given.terms(), whole)
     dtypes = (given.a.dtype, given.b.dtype, given.base.dtype)
-    found = []
-    for start in range(0, max(whole.size, 1), max(block // 8, 1)):
-        cut = slice(start, start + max(block // 8, 1))
+    child, step = np.empty(whole.size, DTYPES[out].bits), max(block // 8, 1)
+    for start in range(0, whole.size, step):
+        cut = slice(start, start + step)
         base = None if whole.base is None else whole.base[cut]
-        found.append(combined((whole.a[cut], whole.b[cut], base), dtypes, method, plan, start, out, chunk=strip))
-    return np.concatenate(found)
+        sources = whole.a[cut], whole.b[cut], base
+        combine(sources, dtypes, method, plan, start, (child[cut], out), chunk=strip)
+    return child
 
 
 def kept_by(keep: Keep, values: NDArray[np.float32], base: NDArray[np.float32]) -> NDArray[np.bool_] | None:

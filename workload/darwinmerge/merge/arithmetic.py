@@ -19,7 +19,7 @@ from darwinmerge.checkpoint.folder import Elements, ModelFolder, blocks, threads
 from darwinmerge.checkpoint.header import TensorInfo
 from darwinmerge.errors import BadInput
 from darwinmerge.merge import mask
-from darwinmerge.merge.combine import combined
+from darwinmerge.merge.combine import combine
 from darwinmerge.merge.drawn import UNKNOWN, Draws, Known
 from darwinmerge.merge.kernel import merge_bf16
 from darwinmerge.merge.methods import METHODS
@@ -56,6 +56,7 @@ def reference(
 
 
 Job = Callable[[], Bits]
+Block = Callable[[slice, Bits | None], Bits]  # elements of the child, put where they are to lie, if that is told
 FUSED = ("DareTies", "Linear")  # methods that, without a base, are `reference`
 
 
@@ -91,8 +92,8 @@ def jobs(
         source = mother if decision.source == "mother" else father
         copied, dtype = source.elements(name), source.info(name).dtype
 
-        def copy(part: slice) -> Bits:
-            return np.ascontiguousarray(convert(copied[part], dtype, out))
+        def copy(part: slice, place: Bits | None) -> Bits:
+            return _put(np.ascontiguousarray(convert(copied[part], dtype, out)), place)
 
         return _placed(copy, blocks(copied), into)
     a, b = father.elements(name), mother.elements(name)
@@ -110,14 +111,14 @@ def jobs(
     fused = {*dtypes, out} == {"BF16"} and recipe.arithmetic != "Source"
     high, known = draws.of(name, "b", key, len(a)) if draws and fused and keep_below < 2**32 else UNKNOWN
 
-    def block(part: slice) -> Bits:
+    def block(part: slice, place: Bits | None) -> Bits:
         of_a, of_b, start = a[part], b[part], part.start
         if recipe.arithmetic == "Source":
             kept = mask.kept(start, start + len(of_a), key, keep_below)
-            return source_reference(of_a, of_b, dtypes, coefficient, kept, out)
+            return _put(source_reference(of_a, of_b, dtypes, coefficient, kept, out), place)
         if not fused:
-            return reference(of_a, of_b, dtypes, coefficient, key, keep_below, start, out)
-        child = np.empty(len(of_a), np.uint16)
+            return _put(reference(of_a, of_b, dtypes, coefficient, key, keep_below, start, out), place)
+        child = np.empty(len(of_a), np.uint16) if place is None else place
         aligned = (np.require(x, np.uint16, ["C", "A"]) for x in (of_a, of_b))
         merge_bf16(*aligned, child, coefficient, *key, keep_below, start, high[start : start + len(of_a)], known)
         return child
@@ -125,18 +126,18 @@ def jobs(
     return _placed(block, blocks(a, b), into)
 
 
-def _placed(block: Callable[[slice], Bits], parts: Sequence[slice], into: Bits | None) -> list[Job]:
-    if into is None:
-        return [partial(block, part) for part in parts]
-
-    def place(part: slice) -> Bits:
-        into[part] = block(part)
-        return into[part]
-
-    return [partial(place, part) for part in parts]
+def _placed(block: Block, parts: Sequence[slice], into: Bits | None) -> list[Job]:
+    return [partial(block, part, None if into is None else into[part]) for part in parts]
 
 
-def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> Callable[[slice], Bits]:
+def _put(bits: Bits, place: Bits | None) -> Bits:
+    if place is None:
+        return bits
+    place[:] = bits
+    return place
+
+
+def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> Block:
     """A block of a merged tensor, by its method's formula."""
     method = METHODS[recipe.method]
     plan = method.plan(recipe.terms(decision), whole)
@@ -146,10 +147,12 @@ def _planned(whole: Whole, decision: Decision, recipe: Recipe, out: str) -> Call
         for who, keep in (("a", plan.keep_a), ("b", plan.keep_b))
     )
 
-    def block(part: slice) -> Bits:
+    def block(part: slice, place: Bits | None) -> Bits:
         base = None if whole.base is None else whole.base[part]
         known = (known_a[0][part], known_a[1]), (known_b[0][part], known_b[1])
-        return combined((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, out, known)
+        child = np.empty(part.stop - part.start, DTYPES[out].bits) if place is None else place
+        combine((whole.a[part], whole.b[part], base), dtypes, method, plan, part.start, (child, out), known)
+        return child
 
     return block
 

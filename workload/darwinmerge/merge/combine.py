@@ -7,7 +7,7 @@ Masks are by flat index in the whole tensor, so neither chunks nor the blocks in
 
 import numpy as np
 
-from darwinmerge.checkpoint.dtypes import DTYPES, Bits, narrow
+from darwinmerge.checkpoint.dtypes import Bits, narrow
 from darwinmerge.merge.combine_kernel import Strip, encoded, exact, kernel_of
 from darwinmerge.merge.drawn import UNKNOWN, Known
 from darwinmerge.merge.kernel import words
@@ -16,17 +16,17 @@ from darwinmerge.merge.methods.method import Method, Plan
 CHUNK = 1 << 18  # elements
 
 
-def combined(
+def combine(
     bits: tuple[Bits, Bits, Bits | None],
     dtypes: tuple[str, str, str],
     method: Method,
     plan: Plan,
     start: int,
-    out: str,
+    out: tuple[Bits, str],
     draws: tuple[Known, Known] = (UNKNOWN, UNKNOWN),
     chunk: int = CHUNK,
-) -> Bits:
-    """Elements of a merged tensor in the dtype `out`.
+) -> None:
+    """Elements of a merged tensor, put into `out`.
 
     Args:
         bits: elements of Father, Mother and the base (None: the method has none) from flat index `start` on.
@@ -34,14 +34,14 @@ def combined(
         method: whose formula it is.
         plan: what the method planned for the whole tensor.
         start: flat index of the first element in the whole tensor.
-        out: the child's dtype.
+        out: the child's elements, as many, and their dtype.
         draws: what is known of the elements' draws, in Father's mask and in Mother's (`darwinmerge.merge.drawn`).
         chunk: elements at a time; changes no bit.
     """
-    child = np.empty(len(bits[0]), DTYPES[out].bits)
+    child, dtype_out = out
     run, numbers, strip = kernel_of(method), exact(plan.numbers), Strip.new()
     given = [(each, dtype) for each, dtype in zip(bits, dtypes, strict=True) if each is not None]
-    fused = {out, *(dtype for _, dtype in given)} == {"BF16"}
+    fused = {dtype_out, *(dtype for _, dtype in given)} == {"BF16"}
     keeps = encoded(plan.keep_a), encoded(plan.keep_b)
     for i in range(0, len(child), chunk):
         part = slice(i, i + chunk)
@@ -50,5 +50,4 @@ def combined(
         high, known = zip(*((bytes_[part], known) for bytes_, known in draws), strict=True)
         run(*held[:2], held[-1], made, *keeps, *high, *known, numbers, start + i, strip)
         if not fused:
-            child[part] = narrow(made.view(np.float32), out)
-    return child
+            child[part] = narrow(made.view(np.float32), dtype_out)

@@ -14,6 +14,7 @@ from darwinmerge.checkpoint.dtypes import widen as widened
 from darwinmerge.merge import mask
 
 STRIP = 4096  # elements in flight: they stay in the first-level cache
+_ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)  # of eight bytes: their low, their top bits
 _M0, _M1, _W0, _W1 = (np.uint64(x) for x in (mask.M0, mask.M1, mask.W0, mask.W1))
 _PARENT = numba.types.Array(numba.uint16, 1, "C", readonly=True)
 HELD = (_PARENT, numba.types.Array(numba.uint32, 1, "C", readonly=True))  # elements as `words` gives them
@@ -53,9 +54,17 @@ def _recall(kept, high, start, keys0, keys1, keep_below):  # type: ignore[no-unt
     edge = np.uint8(keep_below >> np.uint64(24))
     for i in range(kept.size):
         kept[i] = np.uint16(0xFFFF) if high[i] < edge else np.uint16(0)
-    for i in range(kept.size):
-        if high[i] == edge:
-            _draw(kept[i : i + 1], start + np.uint64(i), keys0, keys1, keep_below)
+    whole = kept.size // 8 * 8
+    words, edges = high[:whole].view(np.uint64), np.uint64(edge) * _ONES
+    for i in range(words.size):
+        other = words[i] ^ edges
+        if (other - _ONES) & ~other & _TOPS:  # one of its bytes is 0: of 32 words one has it
+            for j in range(8 * i, 8 * i + 8):
+                if high[j] == edge and _word(start + np.uint64(j), keys0, keys1) < keep_below:
+                    kept[j] = np.uint16(0xFFFF)
+    for j in range(whole, kept.size):
+        if high[j] == edge and _word(start + np.uint64(j), keys0, keys1) < keep_below:
+            kept[j] = np.uint16(0xFFFF)
 
 
 @numba.njit(nogil=True)
