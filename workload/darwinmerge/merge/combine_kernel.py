@@ -8,6 +8,7 @@ on its own. A method is compiled when a process first merges by it, in about a s
 
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from darwinmerge.merge.methods.method import MAGNITUDE, Block, Drawn, Keep, Meth
 _inlined = numba.njit(inline="always")
 _MAGNITUDE = np.uint32(MAGNITUDE)
 _DRAWN, _LARGEST = 1, 2
+_ONE = Lock()
 
 
 class _Elements(NamedTuple):
@@ -95,7 +97,6 @@ class Strip(NamedTuple):
         return cls(word, word.view(np.float32), np.full((2, STRIP), 0xFFFF, np.uint16))
 
 
-@cache
 def kernel_of(method: Method) -> Callable[..., None]:
     """`run(a, b, base, child, keep_a, keep_b, high_a, high_b, known_a, known_b, numbers, start, strip)` for a method.
 
@@ -103,6 +104,12 @@ def kernel_of(method: Method) -> Callable[..., None]:
     keep_a, keep_b: `encoded`. high_a, high_b: the draws' high bytes, as many, or none; known_a, known_b: whether they
     are known (see `darwinmerge.merge.drawn`). numbers: `exact`.
     """
+    with _ONE:  # many threads ask for the first one at once, and each would compile its own
+        return _made(method)
+
+
+@cache
+def _made(method: Method) -> Callable[..., None]:
     combine: Any = method.combine
     formula = _compiled(combine)
 
