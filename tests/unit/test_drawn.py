@@ -43,27 +43,35 @@ def test_memory_is_bounded_and_another_seed_knows_nothing() -> None:
     draws = Draws(limit=100)
     high, known = draws.of("a", "b", (1, 2), 60)
     assert (len(high), known) == (60, False)
-    draws.are_known("a", "b")
+    draws.are_known("a")
     assert draws.of("a", "b", (1, 2), 60)[1]
     assert (len(draws.of("b", "b", (3, 4), 60)[0]), draws.of("b", "b", (3, 4), 60)[1]) == (0, False), "there is no room"
     assert (len(draws.of("a", "b", (5, 6), 60)[0]), draws.of("a", "b", (5, 6), 60)[1]) == (60, False)
 
 
-def test_what_was_given_up_half_way_is_not_known() -> None:
+def test_what_was_given_up_half_way_is_not_known_even_if_the_tensor_is_then_merged_without_it() -> None:
     draws = Draws()
     draws.of("a", "b", (1, 2), 60)
     assert not draws.of("a", "b", (1, 2), 60)[1]
+    draws.begin("a")
+    draws.are_known("a")
+    assert not draws.of("a", "b", (1, 2), 60)[1]
 
 
-@pytest.mark.parametrize("based", [False, True])
+@pytest.mark.parametrize(
+    ("based", "of_base", "merge"),
+    [(False, "", Merge()), (True, "BF16", Merge()), (True, "F32", Merge()), (True, "BF16", Merge(rescale="L1"))],
+)
 @pytest.mark.parametrize("limit", [0, 5_000, 1 << 20])
-def test_one_child_after_the_other_is_what_each_is_alone(tmp_path: Path, limit: int, based: bool) -> None:
+def test_one_child_after_the_other_is_what_each_is_alone(
+    tmp_path: Path, limit: int, based: bool, of_base: str, merge: Merge
+) -> None:
     names = ["model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"]
     family = [
-        write_model(tmp_path / who, {name: tensor(normal(seed + n, 70, 60)) for n, name in enumerate(names)})
-        for who, seed in (("father", 1), ("mother", 5), *([("base", 9)] if based else []))
+        write_model(tmp_path / who, {name: tensor(normal(seed + n, 70, 60), dtype) for n, name in enumerate(names)})
+        for who, seed, dtype in (("father", 1, "BF16"), ("mother", 5, "BF16"), ("base", 9, of_base))[: 2 + based]
     ]
-    mixing = Mixing(mri_weight=0.3, merge=Merge(), base=based)
+    mixing = Mixing(mri_weight=0.3, merge=merge, base=based)
     pins = Pins(father="f", mother="m", base="b" if based else "")
 
     def recipe(density_a: float, density_b: float, seed: int) -> Recipe:

@@ -88,6 +88,8 @@ def jobs(
         BadInput: the recipe has a base, and it isn't given, or lacks the tensor.
     """
     name, out = decision.name, child_info(decision, recipe, father, mother).dtype
+    if draws is not None:
+        draws.begin(name)
     if decision.account != "merged":
         source = mother if decision.source == "mother" else father
         copied, dtype = source.elements(name), source.info(name).dtype
@@ -187,6 +189,5 @@ def merged_tensors(
         place = places.get(decision.name)
         bits = np.concatenate(found) if place is None else place
         if draws is not None:
-            for stream in recipe.streams(decision):
-                draws.are_known(decision.name, stream)
+            draws.are_known(decision.name)
         yield bits, child_info(decision, recipe, father, mother).dtype

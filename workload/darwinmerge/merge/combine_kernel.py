@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from darwinmerge.merge.kernel import STRIP, draw, narrow, widen
 from darwinmerge.merge.methods.method import MAGNITUDE, Block, Drawn, Keep, Method
 
+# Kept by numba with this file's text alone, so it names that of kernel.py: ee276a9be0937460
 _inlined = numba.njit(inline="always")
 _MAGNITUDE = np.uint32(MAGNITUDE)
 _DRAWN, _LARGEST = 1, 2

@@ -76,13 +76,6 @@ class Recipe(Frozen):
         """Share of a tensor's elements of Father's task vector that are kept."""
         return self.density_a if decision.density is None or not self.base else decision.density
 
-    def streams(self, decision: Decision) -> tuple[str, ...]:
-        """The streams of draws (`darwinmerge.merge.mask`) by which elements of a tensor are dropped at random."""
-        if decision.account != "merged" or not METHODS[self.method].draws:
-            return ()
-        densities = {"b": self.density_of(decision), **({"a": self.density_a_of(decision)} if self.base else {})}
-        return tuple(stream for stream, density in densities.items() if density < 1)
-
     def terms(self, decision: Decision) -> Terms:
         """What the method is told of one tensor."""
         kind = METHODS[self.method].parameters
