@@ -94,7 +94,7 @@ def wait_until(condition: object, seconds: float = 120) -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [pytest.param(POINTS[::2], id="some"), pytest.param(POINTS, id="all", marks=pytest.mark.slow)]
+    "points", [pytest.param(POINTS[::4], id="some"), pytest.param(POINTS, id="all", marks=pytest.mark.slow)]
 )
 def test_killed_at_many_points_the_run_ends_with_the_same_bytes(
     points: tuple[tuple[str, int, str], ...], world: World, undisturbed: World
