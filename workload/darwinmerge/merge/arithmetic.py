@@ -21,7 +21,7 @@ from darwinmerge.errors import BadInput
 from darwinmerge.merge import mask
 from darwinmerge.merge.combine import combine
 from darwinmerge.merge.drawn import UNKNOWN, Draws, Known
-from darwinmerge.merge.kernel import merge_bf16
+from darwinmerge.merge.kernel import merge_bf16, words
 from darwinmerge.merge.methods import METHODS
 from darwinmerge.merge.methods.method import Drawn
 from darwinmerge.merge.methods.whole import Whole
@@ -121,8 +121,8 @@ def jobs(
         if not fused:
             return _put(reference(of_a, of_b, dtypes, coefficient, key, keep_below, start, out), place)
         child = np.empty(len(of_a), np.uint16) if place is None else place
-        aligned = (np.require(x, np.uint16, ["C", "A"]) for x in (of_a, of_b))
-        merge_bf16(*aligned, child, coefficient, *key, keep_below, start, high[start : start + len(of_a)], known)
+        held = (words(x, "BF16", narrow=True) for x in (of_a, of_b))
+        merge_bf16(*held, child, coefficient, *key, keep_below, start, high[start : start + len(of_a)], known)
         return child
 
     return _placed(block, blocks(a, b), into)

@@ -16,12 +16,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from darwinmerge.merge.kernel import STRIP, draw, narrow, widen
-from darwinmerge.merge.methods.method import MAGNITUDE, Block, Drawn, Keep, Method
+from darwinmerge.merge.kernel import STRIP, draw, narrow, sizes, widen
+from darwinmerge.merge.methods.method import Block, Drawn, Keep, Method
 
-# Kept by numba with this file's text alone, so it names that of kernel.py: ee276a9be0937460
+# Kept by numba with this file's text alone, so it names that of kernel.py: 04fb4ebf41c1ea80
 _inlined = numba.njit(inline="always")
-_MAGNITUDE = np.uint32(MAGNITUDE)
 _DRAWN, _LARGEST = 1, 2
 _ONE = Lock()
 
@@ -74,13 +73,10 @@ def _keep(kept, value, base, keep, high, known, start):  # type: ignore[no-untyp
     if kind == _DRAWN:
         draw(kept, high, known, np.uint32(x), np.uint32(y), np.uint64(z), np.uint64(start))
     if kind == _LARGEST:
-        delta = np.empty(kept.size, np.float32)
-        size, cut = delta.view(np.uint32), np.uint32(x)
+        size, cut = np.empty(kept.size, np.uint32), np.uint32(x)
+        sizes(value, base, size)
         for i in range(kept.size):
-            delta[i] = value[i] - base[i]
-        for i in range(kept.size):
-            magnitude = size[i] & _MAGNITUDE
-            within = (magnitude > cut) | ((magnitude == cut) & (start + i <= y))
+            within = (size[i] > cut) | ((size[i] == cut) & (start + i <= y))
             kept[i] = np.uint16(0xFFFF) if within else np.uint16(0)
 
 

@@ -22,11 +22,11 @@ class Draws:
         self._left = limit
         self._held: dict[tuple[str, str], tuple[tuple[int, int], High]] = {}
         self._known: set[tuple[str, str]] = set()
-        self._asked: set[tuple[str, str]] = set()  # since their tensor was begun
+        self._asked: dict[str, set[str]] = {}  # streams of each tensor, since it was begun
 
     def begin(self, name: str) -> None:
         """A tensor is merged anew: what was asked for before, and perhaps never written, is none of its own."""
-        self._asked = {place for place in self._asked if place[0] != name}
+        self._asked[name] = set()
 
     def of(self, name: str, stream: str, key: tuple[int, int], size: int) -> Known:
         """Those of a tensor of `size` elements: where they are, or are to be written, or none of them."""
@@ -39,9 +39,10 @@ class Draws:
             self._left -= size
             high = np.empty(size, np.uint8)
             self._held[place] = key, high
-        self._asked.add(place)
+        if len(high):
+            self._asked.setdefault(name, set()).add(stream)
         return high, place in self._known
 
     def are_known(self, name: str) -> None:
         """A tensor is merged: all that was asked for is written."""
-        self._known |= {place for place in self._asked if place[0] == name and place in self._held}
+        self._known.update((name, stream) for stream in self._asked.pop(name, ()))

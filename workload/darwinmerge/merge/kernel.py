@@ -12,9 +12,11 @@ import numpy as np
 from darwinmerge.checkpoint.dtypes import BF16_NAN, Bits
 from darwinmerge.checkpoint.dtypes import widen as widened
 from darwinmerge.merge import mask
+from darwinmerge.merge.methods.method import MAGNITUDE
 
 STRIP = 4096  # elements in flight: they stay in the first-level cache
 _ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)  # of eight bytes: their low, their top bits
+_MAGNITUDE = np.uint32(MAGNITUDE)
 _M0, _M1, _W0, _W1 = (np.uint64(x) for x in (mask.M0, mask.M1, mask.W0, mask.W1))
 _PARENT = numba.types.Array(numba.uint16, 1, "C", readonly=True)
 HELD = (_PARENT, numba.types.Array(numba.uint32, 1, "C", readonly=True))  # elements as `words` gives them
@@ -113,6 +115,16 @@ def widen(bits, word):  # type: ignore[no-untyped-def]
         word[i] = np.uint32(bits[i]) << shift
 
 
+@numba.njit(numba.void(numba.float32[::1], numba.float32[::1], numba.uint32[::1]), nogil=True, cache=True)
+def sizes(value, base, size):  # type: ignore[no-untyped-def]
+    """The words of |value - base|, in float32: as integers they are in the order of magnitudes."""
+    delta = size.view(np.float32)
+    for i in range(value.size):
+        delta[i] = value[i] - base[i]
+    for i in range(value.size):
+        size[i] = size[i] & _MAGNITUDE
+
+
 @numba.njit(inline="always")
 def _near(word):  # type: ignore[no-untyped-def]
     """A float32's word rounded to BF16, to nearest, ties to even; of every NaN one quiet NaN."""
@@ -135,9 +147,8 @@ def narrow(word, bits):  # type: ignore[no-untyped-def]
 def _mix(a, b, out, kept, coefficient, word_a, word_b):  # type: ignore[no-untyped-def]
     """The arithmetic on BF16 bits; `word_a`, `word_b` (uint32) hold the strip in float32 meanwhile."""
     wide_a, wide_b = word_a.view(np.float32), word_b.view(np.float32)
-    for i in range(a.size):
-        word_a[i] = np.uint32(a[i]) << np.uint32(16)
-        word_b[i] = np.uint32(b[i]) << np.uint32(16)
+    widen(a, word_a)
+    widen(b, word_b)
     for i in range(a.size):
         delta = np.float32(wide_b[i] - wide_a[i])
         delta = np.float32(delta * coefficient)

@@ -9,12 +9,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from darwinmerge.merge.kernel import HELD, STRIP, draw, widen
+from darwinmerge.merge.kernel import HELD, STRIP, draw, sizes, widen
 
-# Kept by numba with this file's text alone, so it names that of kernel.py: ee276a9be0937460
+# Kept by numba with this file's text alone, so it names that of kernel.py: 04fb4ebf41c1ea80
 _BLOCK = 1 << 16  # elements of one sum: whole strips
 _SUMS, _COUNTS = numba.float64[:, ::1], numba.int64[::1]
-_SIGN = np.uint32(0x7FFFFFFF)
+_ROOM = (3, STRIP)  # words
 
 
 def _pass(result: Any, *more: Any) -> Any:
@@ -23,15 +23,14 @@ def _pass(result: Any, *more: Any) -> Any:
 
 
 @numba.njit(nogil=True)
-def _sizes(value, base, word, other):  # type: ignore[no-untyped-def]
-    """The words of |value - base| in `word`; `other` holds the base's meanwhile."""
-    widen(value, word)
-    widen(base, other)
-    delta, origin = word.view(np.float32), other.view(np.float32)
-    for i in range(value.size):
-        delta[i] = delta[i] - origin[i]
-    for i in range(value.size):
-        word[i] = word[i] & _SIGN
+def _strip(value, base, start, room):  # type: ignore[no-untyped-def]
+    """The words of |value - base| in the strip that begins at `start`; `room` is what it works in (`_ROOM`)."""
+    stop = min(start + STRIP, value.size)
+    one, other, size = room[0, : stop - start], room[1, : stop - start], room[2, : stop - start]
+    widen(value[start:stop], one)
+    widen(base[start:stop], other)
+    sizes(one.view(np.float32), other.view(np.float32), size)
+    return size
 
 
 @_pass(_SUMS)
@@ -59,13 +58,12 @@ def products(a, b):  # type: ignore[no-untyped-def]
 def magnitudes(value, base, high, known, key0, key1, keep_below, start):  # type: ignore[no-untyped-def]
     """A row a block: the sum of |value - base| over all, and over those that are kept; masks as in `merge_bf16`."""
     out = np.zeros(((value.size + _BLOCK - 1) // _BLOCK, 2))
-    word, other, kept = np.empty(STRIP, np.uint32), np.empty(STRIP, np.uint32), np.empty(STRIP, np.uint16)
-    size = word.view(np.float32)
+    room, kept = np.empty(_ROOM, np.uint32), np.empty(STRIP, np.uint16)
     for block in range(out.shape[0]):
         every = of_kept = 0.0
         for s in range(block * _BLOCK, min(value.size, (block + 1) * _BLOCK), STRIP):
-            n = min(STRIP, value.size - s)
-            _sizes(value[s : s + n], base[s : s + n], word[:n], other[:n])
+            size = _strip(value, base, s, room).view(np.float32)
+            n = size.size
             draw(kept[:n], high[s : s + n], known, key0, key1, keep_below, start + np.uint64(s))
             for i in range(n):
                 every += np.float64(size[i])
@@ -77,45 +75,37 @@ def magnitudes(value, base, high, known, key0, key1, keep_below, start):  # type
 @_pass(_COUNTS)
 def count_high(value, base):  # type: ignore[no-untyped-def]
     """How many values have each of the 32,768 upper halves of a magnitude."""
-    counts = np.zeros(1 << 15, np.int64)
-    word, other = np.empty(STRIP, np.uint32), np.empty(STRIP, np.uint32)
+    counts, room = np.zeros(1 << 15, np.int64), np.empty(_ROOM, np.uint32)
     for s in range(0, value.size, STRIP):
-        n = min(STRIP, value.size - s)
-        _sizes(value[s : s + n], base[s : s + n], word[:n], other[:n])
-        for i in range(n):
-            counts[word[i] >> np.uint32(16)] += 1
+        for word in _strip(value, base, s, room):
+            counts[word >> np.uint32(16)] += 1
     return counts
 
 
 @_pass(_COUNTS, numba.uint32)
 def count_low(value, base, high):  # type: ignore[no-untyped-def]
     """Of the values with the upper half `high`, how many have each of the 65,536 lower halves."""
-    counts = np.zeros(1 << 16, np.int64)
-    word, other = np.empty(STRIP, np.uint32), np.empty(STRIP, np.uint32)
+    counts, room = np.zeros(1 << 16, np.int64), np.empty(_ROOM, np.uint32)
     for s in range(0, value.size, STRIP):
-        n = min(STRIP, value.size - s)
-        _sizes(value[s : s + n], base[s : s + n], word[:n], other[:n])
-        for i in range(n):
-            if word[i] >> np.uint32(16) == high:
-                counts[word[i] & np.uint32(0xFFFF)] += 1
+        for word in _strip(value, base, s, room):
+            if word >> np.uint32(16) == high:
+                counts[word & np.uint32(0xFFFF)] += 1
     return counts
 
 
 @_pass(numba.types.UniTuple(numba.int64, 2), numba.uint32, numba.int64)
 def place(value, base, magnitude, wanted):  # type: ignore[no-untyped-def]
     """Index of the `wanted`-th value of a magnitude, from 1, or -1; and how many were seen until there."""
-    word, other, seen = np.empty(STRIP, np.uint32), np.empty(STRIP, np.uint32), 0
+    room, seen = np.empty(_ROOM, np.uint32), 0
     for s in range(0, value.size, STRIP):
-        n = min(STRIP, value.size - s)
-        _sizes(value[s : s + n], base[s : s + n], word[:n], other[:n])
-        here = 0
-        for i in range(n):
-            here += word[i] == magnitude
+        size, here = _strip(value, base, s, room), 0
+        for i in range(size.size):
+            here += size[i] == magnitude
         if seen + here < wanted:
             seen += here
             continue
-        for i in range(n):
-            seen += word[i] == magnitude
+        for i in range(size.size):
+            seen += size[i] == magnitude
             if seen == wanted:
                 return s + i, seen
     return -1, seen
